@@ -1,0 +1,31 @@
+# `make demo` and `make test` set up a virtual environment on first use; both can be run again at any time.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= auto
+
+.PHONY: demo test check clean
+
+demo: $(READY)
+	$(BIN)/inspect-gan demo --out demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+# Type checking needs the packages as they are installed: a folder of links puts models, datasets and tools in place.
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf $(VENV)/typing && mkdir -p $(VENV)/typing/inspect_gan
+	ln -s $(CURDIR)/inspect_gan/* $(CURDIR)/models $(CURDIR)/datasets $(CURDIR)/tools $(VENV)/typing/inspect_gan
+	cd $(VENV)/typing && ../bin/python -m mypy --config-file $(CURDIR)/pyproject.toml -p inspect_gan
+
+$(READY): setup.py pyproject.toml
+	@echo "Setting up $(VENV): downloads PyTorch and the other packages, a few minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

@@ -1,0 +1,269 @@
+"""Settings of a run: typed, frozen, strict; read from YAML, changed by dotted overrides, recorded with the run."""
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from inspect_gan.detector import Detector, PatchShape, detectors
+from inspect_gan.errors import InspectGanError
+from inspect_gan.objectives import Objective, objectives
+from inspect_gan.registry import did_you_mean
+from inspect_gan.settings import Settings
+
+
+DEFAULT_DETECTOR = "ganomaly"
+
+
+class PatchSettings(Settings):
+    """size: patch side S in px of the rescaled image. channels, range: see `imaging.preprocess`.
+
+    scale: images are resized by this factor first; below 1 a patch sees more of the surface.
+    """
+
+    size: int = 32
+    channels: Literal["auto", 1, 3] = "auto"
+    scale: float = Field(1.0, gt=0, le=4)
+    range: Literal["auto", "full", "data"] = "auto"
+    scaling: Literal["minus1_1", "per_patch_std"] = "minus1_1"
+
+
+class DataSettings(Settings):
+    """holdout: which normal regions are kept from training for calibration. memory_mb: above it images are
+    memory-mapped from disk."""
+
+    layout: str = "auto"
+    holdout: Literal["auto", "image", "band"] = "auto"
+    holdout_fraction: float = Field(0.1, gt=0, lt=1)
+    augment: Literal["none", "flips", "d4"] = "d4"
+    memory_mb: int = Field(4096, ge=1)
+
+
+class TrainingSettings(Settings):
+    """steps or minutes: total budget, shared among the stages; neither: the published epochs.
+
+    epoch_patches: patches that make an epoch. ema: decay of the weight average used for scoring.
+    """
+
+    batch_size: int = Field(64, ge=2)
+    epoch_patches: int = Field(51_200, ge=1)
+    steps: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    ema: float = Field(0.999, ge=0, lt=1)
+    clip_grad: float | None = Field(None, gt=0)
+    log_every: int = Field(50, ge=1)
+    image_every: int = Field(1000, ge=1)
+    checkpoint_minutes: float = Field(2.0, gt=0)
+
+
+class ScoringSettings(Settings):
+    """score: a score's name, "default" for the detector's published one. stride: px, None: a quarter patch.
+
+    smooth: standard deviation in patch sides of the Gaussian that smooths a map, 0 for none.
+    target_fpr: share of normal pixels that may lie above the threshold.
+    """
+
+    score: str = "res_structure"
+    stride: int | None = Field(None, ge=1)
+    window: Literal["uniform", "hann", "gaussian"] = "hann"
+    smooth: float = Field(0.125, ge=0, le=1)
+    target_fpr: float = Field(0.01, gt=0, lt=1)
+    batch_size: int = Field(256, ge=1)
+
+
+class Config(Settings):
+    """One run, made by `load_config` or `make_config`. detector and objective are resolved: {"name": ..., every setting of it}."""
+
+    detector: dict[str, Any] = {}
+    objective: dict[str, Any] = {}
+    seed: int = Field(0, ge=0)
+    patches: PatchSettings = PatchSettings()
+    data: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+    scoring: ScoringSettings = ScoringSettings()
+
+    @field_validator("detector", "objective", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    def build(self, channels: int) -> Detector:
+        """The detector with fresh weights for patches of `channels` channels."""
+        detector = detectors.get(self.detector["name"])
+        settings = detector.make_settings(_without_name(self.detector))
+        return detector(PatchShape(channels, self.patches.size), settings, self.build_objective())
+
+    def build_objective(self) -> Objective:
+        objective = objectives.get(self.objective["name"])
+        return objective(objective.settings_class(**_without_name(self.objective)))
+
+    def score_name(self) -> str:
+        """The score to map, "default" replaced by the detector's published one."""
+        if self.scoring.score != "default":
+            return self.scoring.score
+        return detectors.get(self.detector["name"]).default_score[self.detector["preset"]]
+
+
+def packaged_configs() -> list[str]:
+    """Names of the configurations that come with the package."""
+    folder = resources.files("inspect_gan.configs")
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(source: str | Path | None, overrides: Iterable[str] = ()) -> Config:
+    """Configuration from a YAML file or the name of a packaged one, with `key.sub=value` overrides.
+
+    Raises InspectGanError naming the file, the line, the key and the nearest valid key.
+    """
+    values: dict[str, Any] = {}
+    lines: dict[str, str] = {}
+    if source is not None:
+        path, text = _read(source)
+        values, lines = _parse(text, str(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise InspectGanError(f"override '{override}' is not of the form key.sub=value")
+        try:
+            _put(values, key, yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise InspectGanError(f"override '{override}': '{value}' is not a YAML value") from error
+        lines[key] = f"override '{override}'"
+    return make_config(values, lines)
+
+
+def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = None) -> Config:
+    """Validate values and resolve detector and objective. lines: dotted key -> where it was written."""
+    lines = lines or {}
+    config = _validate(Config, values, "", lines)
+    detector = detectors.get(str(config.detector.get("name", DEFAULT_DETECTOR)))
+    chosen = _without_name(config.detector)
+    preset = chosen.get("preset", "default")
+    if preset not in detector.presets:
+        raise InspectGanError(
+            f"{_where('detector.preset', lines)}unknown preset '{preset}': {did_you_mean(str(preset), detector.presets)}"
+        )
+    settings = _validate(
+        detector.settings_class, {**detector.presets[preset], **chosen}, "detector", lines
+    )
+    wanted = config.objective or {}
+    objective = objectives.get(str(wanted.get("name", detector.default_objective[preset])))
+    objective_settings = _validate(objective.settings_class, _without_name(wanted), "objective", lines)
+    config = config.model_copy(
+        update={
+            "detector": {"name": detector.name, **settings.model_dump()},
+            "objective": {"name": objective.name, **objective_settings.model_dump()},
+        }
+    )
+    detector.check_objective(objective.name)
+    PatchShape(1, config.patches.size)
+    return config
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Readable list of the keys in which two nested mappings differ, `a` being the recorded one."""
+    found: list[str] = []
+    for key in sorted({*a, *b}):
+        left, right, name = a.get(key), b.get(key), f"{prefix}{key}"
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += differences(left, right, f"{name}.")
+        elif left != right:
+            found.append(f"{name}: {left} -> {right}")
+    return found
+
+
+def _read(source: str | Path) -> tuple[Path, str]:
+    path = Path(source)
+    if not path.suffix and not path.exists():
+        packaged = resources.files("inspect_gan.configs").joinpath(f"{source}.yaml")
+        if packaged.is_file():
+            return Path(str(packaged)), packaged.read_text(encoding="utf-8")
+        raise InspectGanError(f"no configuration '{source}': {did_you_mean(str(source), packaged_configs())}")
+    try:
+        return path, path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InspectGanError(f"cannot read configuration {path}: {error}") from error
+
+
+def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values and, per dotted key, where it stands."""
+    lines: dict[str, str] = {}
+
+    def walk(node: yaml.Node, prefix: str) -> None:
+        if not isinstance(node, yaml.MappingNode):
+            return
+        for key, value in node.value:
+            dotted = f"{prefix}{key.value}"
+            here = f"{name} line {key.start_mark.line + 1}"
+            if dotted in lines:
+                raise InspectGanError(f"{here}: key '{dotted}' stands there twice; remove one")
+            lines[dotted] = here
+            walk(value, f"{dotted}.")
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InspectGanError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}, {}
+    if isinstance(values, dict):
+        values.pop("record", None)  # what a run's config.yaml adds about its own making
+    if root is None or not isinstance(values, dict):
+        raise InspectGanError(f"{name} must hold keys and values, found {type(values).__name__}")
+    walk(root, "")
+    return values, lines
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        inner = values.get(parent)
+        # `objective: lsgan` is short for `objective: {name: lsgan}`; an override may add to either form.
+        inner = {"name": inner} if isinstance(inner, str) else dict(inner or {})
+        values[parent] = inner
+        values = inner
+    values[last] = value
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _validate(model: type[M], values: Mapping[str, Any], prefix: str, lines: Mapping[str, str]) -> M:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as errors:
+        error = errors.errors()[0]
+        keys = [str(part) for part in error["loc"]]
+        dotted = ".".join([prefix, *keys] if prefix else keys)
+        where = _where(dotted, lines)
+        if error["type"] == "extra_forbidden":
+            known = _known_keys(model, keys[:-1])
+            raise InspectGanError(f"{where}unknown key '{dotted}': {did_you_mean(keys[-1], known)}") from None
+        raise InspectGanError(f"{where}{dotted} = {error['input']!r}: {error['msg']}") from None
+
+
+def _known_keys(model: type[BaseModel], parents: list[str]) -> list[str]:
+    for parent in parents:
+        inner = model.model_fields[parent].annotation
+        assert isinstance(inner, type) and issubclass(inner, BaseModel)
+        model = inner
+    return list(model.model_fields)
+
+
+def _where(dotted: str, lines: Mapping[str, str]) -> str:
+    """The nearest place in the file at or above a dotted key."""
+    while dotted:
+        if dotted in lines:
+            return f"{lines[dotted]}: "
+        dotted = dotted.rpartition(".")[0]
+    return ""
+
+
+def _without_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "name"}

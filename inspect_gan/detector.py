@@ -1,0 +1,254 @@
+"""What a detector is: sub-networks, training stages made of phases, and scores.
+
+The engine trains and scores every detector through this interface and knows no particular one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.objectives import Objective, Optimizer
+from inspect_gan.registry import Registry, did_you_mean
+from inspect_gan.scoring import residuals
+from inspect_gan.settings import Settings
+
+PATCH_SIZES = (32, 64, 128)
+
+
+@dataclass(frozen=True)
+class PatchShape:
+    """channels: 1 (grey) or 3 (RGB); size: side S in pixels, a power of two from 32 to 128."""
+
+    channels: int = 1
+    size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.size not in PATCH_SIZES:
+            near = min(PATCH_SIZES, key=lambda size: abs(size - self.size))
+            raise InspectGanError(f"patch size {self.size} is not supported: use {near} (one of {PATCH_SIZES})")
+        if self.channels not in (1, 3):
+            raise InspectGanError(f"{self.channels} channels are not supported: use 1 (grey) or 3 (RGB)")
+
+
+class Batch:
+    """One training batch. x: (B, C, S, S) float32 in [-1, 1].
+
+    `shared` carries tensors from one phase to the next phases of the same batch, so that what two phases both
+    need (a generator pass) is computed once.
+    """
+
+    def __init__(self, x: Tensor):
+        self.x = x
+        self.shared: dict[str, Tensor] = {}
+
+    def latent(self, nz: int) -> Tensor:
+        """Fresh z ~ N(0, I), (B, nz)."""
+        return torch.randn(self.x.shape[0], nz, device=self.x.device)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One kind of optimiser step.
+
+    trains: names of the sub-networks whose weights it changes; all others are frozen while it runs.
+    loss: batch -> {"total": scalar to minimise, other names: scalars to log}.
+    repeats: how often it runs per iteration, each time on a fresh batch but the first.
+    after_step: called after each optimiser step with that step's logged losses, for weight clipping and the like.
+    """
+
+    name: str
+    trains: tuple[str, ...]
+    loss: Callable[[Batch], dict[str, Tensor]]
+    optimizer: Optimizer
+    repeats: int = 1
+    after_step: Callable[[Mapping[str, float]], None] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of training. epochs: its published length. share: its part of a total budget in steps or minutes.
+
+    Sub-networks that no phase of the stage trains are frozen and in eval mode while it runs.
+    """
+
+    name: str
+    epochs: int
+    phases: tuple[Phase, ...]
+    share: float = 1.0
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for phase in self.phases for name in phase.trains))
+
+
+class View:
+    """One batch as a detector sees it; each quantity is computed when first asked for and kept.
+
+    x: (B, C, S, S) in [-1, 1].
+    """
+
+    def __init__(self, detector: "Detector", x: Tensor):
+        self.detector = detector
+        self.x = x
+
+    @cached_property
+    def x_rec(self) -> Tensor:
+        """Reconstruction, (B, C, S, S)."""
+        return self.detector.reconstruct(self.x)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Discriminator features of x, (B, n_d)."""
+        return self.detector.features(self.x)
+
+    @cached_property
+    def features_rec(self) -> Tensor:
+        """Discriminator features of the reconstruction, (B, n_d)."""
+        return self.detector.features(self.x_rec)
+
+
+@dataclass(frozen=True)
+class Score:
+    """compute: view -> (B,) or a per-pixel map (B, 1, S, S), higher = more anomalous. text: its formula in words."""
+
+    text: str
+    compute: Callable[[Any], Tensor]
+
+
+@dataclass
+class Scores:
+    """patch: {name: (B,)} for every score; maps: {name: (B, 1, S, S)} for those that have one. Float32."""
+
+    patch: dict[str, Tensor] = field(default_factory=dict)
+    maps: dict[str, Tensor] = field(default_factory=dict)
+
+
+class DetectorSettings(Settings):
+    """Settings every detector has. `preset` selects the defaults of the others, see `Detector.presets`.
+
+    nz: latent size. width: channels of the first stage. lr_g, lr_d: learning rates of generator and
+    discriminator, critic_steps: discriminator steps per generator step; None: what the objective needs, else the
+    detector's published value.
+    """
+
+    preset: Literal["default", "thesis"] = "default"
+    nz: int = Field(256, ge=1)
+    width: int = Field(64, ge=1)
+    lr_g: float | None = Field(None, gt=0)
+    lr_d: float | None = Field(None, gt=0)
+    critic_steps: int | None = Field(None, ge=1)
+
+
+class Detector(nn.Module, ABC):
+    """Base class of all detectors.
+
+    Subclasses register with `@detectors.register(name)`, create their sub-networks in `__init__` (weights at
+    `width` channels times powers of two) and implement `stages`, `reconstruct`, `features` and `own_scores`.
+    """
+
+    name: ClassVar[str]
+    settings: DetectorSettings
+    settings_class: ClassVar[type[DetectorSettings]] = DetectorSettings
+    view_class: ClassVar[type[View]] = View
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}, "thesis": {}}
+    objectives: ClassVar[tuple[str, ...]]
+    default_objective: ClassVar[Mapping[str, str]]
+    default_score: ClassVar[Mapping[str, str]]
+    published_optimizer: ClassVar[Optimizer] = Optimizer()
+
+    def __init__(self, shape: PatchShape, settings: DetectorSettings, objective: Objective):
+        super().__init__()
+        self.settings = settings
+        self.check_objective(objective.name)
+        self.shape = shape
+        self.objective = objective
+
+    @classmethod
+    def check_objective(cls, name: str) -> None:
+        """Raises InspectGanError unless the detector can be trained with the objective."""
+        if name not in cls.objectives:
+            raise InspectGanError(
+                f"{cls.name} cannot be trained with objective '{name}': use one of {', '.join(cls.objectives)}"
+            )
+
+    @classmethod
+    def make_settings(cls, values: Mapping[str, Any]) -> DetectorSettings:
+        """Settings from user values laid over the preset they name."""
+        preset = values.get("preset", "default")
+        return cls.settings_class(**{**cls.presets.get(preset, {}), **values})
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """Training stages in order."""
+
+    @abstractmethod
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) in [-1, 1] -> the nearest normal patch, same shape and range."""
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> discriminator features (B, n_d), the activations that feed its last layer."""
+
+    @abstractmethod
+    def own_scores(self) -> dict[str, Score]:
+        """The scores its paper and the thesis define."""
+
+    def generate(self, n: int) -> Tensor | None:
+        """n samples of the generator (n, C, S, S) in [-1, 1], None where there is no prior to sample from."""
+        return None
+
+    def score_table(self) -> dict[str, Score]:
+        """Every score by name: the detector's own, then the residual family."""
+        return self.own_scores() | RESIDUAL_SCORES
+
+    def scores(self, x: Tensor, names: Iterable[str] | None = None) -> Scores:
+        """Scores of a batch; call in eval mode.
+
+        x: (B, C, S, S) in [-1, 1]. names: which scores (default: all); only what they need is computed.
+        Raises InspectGanError for an unknown name. A map's patch score is its mean over the patch.
+        """
+        table = self.score_table()
+        view = self.view_class(self, x)
+        result = Scores()
+        for name in table if names is None else names:
+            if name not in table:
+                raise InspectGanError(f"{self.name} has no score '{name}': {did_you_mean(name, table)}")
+            value = table[name].compute(view).float()
+            if value.dim() == 4:
+                result.maps[name] = value
+                value = value.mean(dim=(1, 2, 3))
+            result.patch[name] = value
+        return result
+
+    def critic_steps(self) -> int:
+        own = self.settings.critic_steps
+        return self.objective.critic_steps if own is None else own
+
+    def optimizer(self, lr: float | None) -> Optimizer:
+        """The objective's optimiser, else the detector's published one, at the user's learning rate if given."""
+        published = self.objective.optimizer or self.published_optimizer
+        return published if lr is None else replace(published, lr=lr)
+
+
+RESIDUAL_SCORES: dict[str, Score] = {
+    "res_l1": Score("|x - x'| per pixel", lambda v: residuals.l1(v.x, v.x_rec)),
+    "res_l2": Score("(x - x')² per pixel", lambda v: residuals.l2(v.x, v.x_rec)),
+    "res_ssim": Score("1 - SSIM(x, x') per pixel", lambda v: residuals.ssim(v.x, v.x_rec)),
+    "res_structure": Score(
+        "1 - structure factor of SSIM(x, x') per pixel", lambda v: residuals.structure(v.x, v.x_rec)
+    ),
+    "res_contrast": Score("|x - x'| / local contrast of x", lambda v: residuals.contrast(v.x, v.x_rec)),
+    "res_feature": Score(
+        "mean squared difference of discriminator features of x and x'",
+        lambda v: residuals.mse(v.features, v.features_rec),
+    ),
+}
+
+detectors: Registry[Detector] = Registry("detector", "inspect_gan.models")

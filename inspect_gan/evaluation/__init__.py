@@ -1,0 +1,1 @@
+"""How good scores and maps are against ground truth."""

@@ -1,0 +1,31 @@
+"""Images in and out: 8-bit, 16-bit and floating-point files become float32 in [0, 1], bit depth kept."""
+
+from inspect_gan.imaging.image import Image
+from inspect_gan.imaging.reading import (
+    IMAGE_SUFFIXES,
+    RawImage,
+    read,
+    read_mask,
+    read_raw,
+    read_size,
+    to_float,
+    to_mask,
+)
+from inspect_gan.imaging.writing import atomic_bytes, atomic_file, atomic_text, write_png, write_tiff
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Image",
+    "RawImage",
+    "atomic_bytes",
+    "atomic_file",
+    "atomic_text",
+    "read",
+    "read_mask",
+    "read_raw",
+    "read_size",
+    "to_float",
+    "to_mask",
+    "write_png",
+    "write_tiff",
+]

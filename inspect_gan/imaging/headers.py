@@ -1,0 +1,186 @@
+"""What the first bytes of an image file promise (format, size) and whether its last bytes arrived.
+
+Decoders allocate what the header asks for and some fill missing rows with grey without a word, so both are
+checked before a decoder runs. Layouts: PNG (ISO/IEC 15948), JPEG (ITU-T T.81), BMP (BITMAPINFOHEADER),
+WebP (RFC 9649), TIFF (6.0, and BigTIFF).
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from inspect_gan.errors import InspectGanError
+
+HEAD_BYTES = 1 << 16  # enough for every header but a JPEG's behind a large EXIF block
+FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "WebP")
+MAX_PIXELS = 2**30  # the largest image that is decoded, whatever its header announces
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OTHER_FILES = {
+    b"GIF8": "a GIF",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array",
+    b"v/1\x01": "an OpenEXR image",
+    b"\0\0\0\x0cjP": "a JPEG 2000 image",
+}
+
+# A marker is not a stuffed 0xFF (00), a fill byte (FF) or a restart marker inside the entropy-coded data.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_JPEG_END = 0xD9
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def sniff(head: bytes) -> str | None:
+    """The format a file's first bytes belong to, one of `FORMATS`; None when it is none of them."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(_TIFF_MAGIC):
+        return "TIFF"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"BM"):
+        return "BMP"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WebP"
+    return None
+
+
+def describe(head: bytes) -> str:
+    """What a file that is no image looks like, in words, with its first bytes."""
+    first = repr(head[:16])[1:]
+    for magic, name in _OTHER_FILES.items():
+        if head.startswith(magic):
+            return f"{name} (first bytes {first})"
+    has_control_bytes = re.search(rb"[\x00-\x08\x0e-\x1f]", head[:512])
+    return f"{'unknown data' if has_control_bytes else 'text'} (first bytes {first})"
+
+
+def declared_size(form: str, data: bytes) -> tuple[int, int] | None:
+    """(height, width) in pixels from the header of a PNG, JPEG, BMP or WebP; None when `data` ends before it.
+
+    data: the whole file or its first bytes.
+    """
+    return _SIZES[form](data)
+
+
+def is_complete(form: str, data: bytes) -> bool:
+    """Whether a whole PNG, JPEG, BMP or WebP file holds every byte its structure announces.
+
+    For PNG the checksum of every chunk must agree too; the other formats carry none.
+    """
+    return _COMPLETE[form](data)
+
+
+def is_animated(form: str, data: bytes) -> bool:
+    """Whether a PNG or WebP holds several frames (a decoder would silently take the first)."""
+    if form == "PNG":
+        return any(kind == b"acTL" for kind, _, _ in _png_chunks(data))
+    return form == "WebP" and data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 0x02)
+
+
+def check_size(path: Path, height: int, width: int) -> None:
+    """Raise InspectGanError unless the image has between 1 and `MAX_PIXELS` pixels."""
+    if not 0 < height * width <= MAX_PIXELS:
+        raise InspectGanError(
+            f"{path}: the header says {width} x {height} pixels, 1 to {MAX_PIXELS} in all can be read; "
+            "export it again, cropped or in parts"
+        )
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of the payload of every chunk whose payload and checksum lie inside `data`."""
+    position = 8
+    while position + 12 <= len(data):
+        start = position + 8
+        end = start + int.from_bytes(data[position : position + 4], "big")
+        if end + 4 > len(data):
+            return
+        yield data[position + 4 : start], start, end
+        position = end + 4
+
+
+def _png_complete(data: bytes) -> bool:
+    view = memoryview(data)
+    for kind, start, end in _png_chunks(data):
+        if zlib.crc32(view[start - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            return False
+        if kind == b"IEND":
+            return True
+    return False
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    if len(data) < 24:
+        return None
+    return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """(marker, start of its payload) up to the end-of-image marker; payloads (thumbnails) are jumped over."""
+    position = 2
+    while found := _JPEG_MARKER.search(data, position):
+        start = found.end()
+        yield found[1][0], start
+        if found[1][0] == _JPEG_END:
+            return
+        position = start + max(int.from_bytes(data[start : start + 2], "big"), 2)
+
+
+def _jpeg_complete(data: bytes) -> bool:
+    return any(marker == _JPEG_END for marker, _ in _jpeg_segments(data))
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    for marker, start in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES and start + 7 <= len(data):
+            height = int.from_bytes(data[start + 3 : start + 5], "big")
+            return height, int.from_bytes(data[start + 5 : start + 7], "big")
+    return None
+
+
+def _bmp_size(data: bytes) -> tuple[int, int] | None:
+    if len(data) < 26:
+        return None
+    if int.from_bytes(data[14:18], "little") == 12:  # OS/2 header
+        return int.from_bytes(data[20:22], "little"), int.from_bytes(data[18:20], "little")
+    # A negative height means rows from the top down.
+    height = abs(int.from_bytes(data[22:26], "little", signed=True))
+    return height, int.from_bytes(data[18:22], "little")
+
+
+def _bmp_complete(data: bytes) -> bool:
+    size = _bmp_size(data)
+    if size is None or len(data) < 34:
+        return False
+    if (
+        int.from_bytes(data[30:34], "little") in (1, 2) and data[14] != 12
+    ):  # run-length: rows have no fixed length
+        return len(data) >= int.from_bytes(data[2:6], "little")
+    bits = int.from_bytes(data[24:26] if data[14] == 12 else data[28:30], "little")
+    row = (size[1] * bits + 31) // 32 * 4
+    return len(data) >= int.from_bytes(data[10:14], "little") + row * size[0]
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    if len(data) < 30:
+        return None
+    if data[12:16] == b"VP8X":
+        height, width = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (27, 24))
+        return height, width
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    height, width = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (28, 26))
+    return height, width
+
+
+def _webp_complete(data: bytes) -> bool:
+    return len(data) >= int.from_bytes(data[4:8], "little") + 8
+
+
+_SIZES = {"PNG": _png_size, "JPEG": _jpeg_size, "BMP": _bmp_size, "WebP": _webp_size}
+_COMPLETE = {"PNG": _png_complete, "JPEG": _jpeg_complete, "BMP": _bmp_complete, "WebP": _webp_complete}

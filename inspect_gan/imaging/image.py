@@ -1,0 +1,52 @@
+"""What the rest of the engine knows of an image."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+
+REC601 = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One decoded image.
+
+    pixels: (H, W, C) float32 in [0, 1], C = 1 (grey) or 3 (RGB); 1.0 is the largest value `bit_depth` can hold.
+    bit_depth: 8, 16 or 32 (floating point) bits per sample of the file.
+    path: where it came from, None for an array given by the caller.
+    mask: (H, W) bool, True where defective, None when no ground truth is known.
+    """
+
+    pixels: np.ndarray
+    bit_depth: int
+    path: Path | None = None
+    mask: np.ndarray | None = None
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def channels(self) -> int:
+        return int(self.pixels.shape[2])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the pixels: the same picture in another file format or folder has the same digest."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels)).hexdigest()
+
+    def converted(self, channels: int) -> "Image":
+        """The same image with 1 channel (Rec. 601 luma of colour) or 3 (grey repeated)."""
+        if channels == self.channels:
+            return self
+        if channels == 3:
+            return replace(self, pixels=np.repeat(self.pixels, 3, axis=2))
+        # The rounded weights may sum past 1.
+        return replace(self, pixels=np.minimum(self.pixels @ REC601, np.float32(1))[..., None])

@@ -1,0 +1,173 @@
+"""Decode one page of a TIFF file to grey or RGB samples.
+
+tifffile reads the structure and every compression the standard library can undo; OpenCV decodes the others
+(LZW and JPEG among them), so no codec package is needed.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging.headers import check_size
+
+_ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+_COLOURS: dict[int, int] = {
+    PHOTOMETRIC.MINISWHITE: 1,
+    PHOTOMETRIC.MINISBLACK: 1,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.YCBCR: 3,
+}
+_BITS: dict[int, tuple[int, ...]] = {SAMPLEFORMAT.UINT: (1, 8, 16), SAMPLEFORMAT.IEEEFP: (16, 32, 64)}
+
+
+def read_tiff(path: Path, page: int | None) -> np.ndarray:
+    """(H, W, 1) or (H, W, 3) RGB in uint8, uint16 or a floating type, as the file stores it.
+
+    Page numbers start at 1. Thumbnails and reduced copies that a file keeps beside its image are not pages.
+    One-bit images become 0 and 255, palettes become RGB, "white is zero" is turned round, alpha is dropped.
+
+    Raises InspectGanError for damaged files, several pages without a choice, and samples of other kinds.
+    """
+    try:
+        with tifffile.TiffFile(path) as tif:
+            index, chosen = _choose_page(path, list(tif.pages), page)
+            _check_page(path, chosen)
+            _check_complete(path, chosen, tif.filehandle.size)
+            return _decode(path, index, chosen)
+    except InspectGanError:
+        raise
+    except MemoryError:
+        raise InspectGanError(
+            f"{path}: not enough memory to decode it; crop or split the image, or use a larger machine"
+        ) from None
+    except Exception as error:  # tifffile meets damage with errors of many kinds
+        raise InspectGanError(
+            f"{path}: damaged or unusual TIFF ({error}); export it again as a plain TIFF or PNG"
+        ) from error
+
+
+def tiff_size(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels of the first page, without decoding it."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            page = tif.pages[0].aspage()
+            return int(page.imagelength), int(page.imagewidth)
+    except Exception as error:
+        raise InspectGanError(
+            f"{path}: damaged or unusual TIFF ({error}); export it again as a plain TIFF or PNG"
+        ) from error
+
+
+def _choose_page(path: Path, pages: list, page: int | None) -> tuple[int, tifffile.TiffPage]:
+    """(position in the file, page) of the 1-based `page`, or of the only one."""
+    images = [(i, p) for i, p in enumerate(pages) if not (p.is_reduced or p.is_mask)]
+    if not images:
+        raise InspectGanError(f"{path}: the TIFF file holds no image; export it again")
+    if page is None and len(images) > 1:
+        raise InspectGanError(
+            f"{path}: the file holds {len(images)} pages; choose one with --page N (1 to {len(images)}), or "
+            "save the pages as separate images"
+        )
+    if page is not None and not 1 <= page <= len(images):
+        raise InspectGanError(f"{path}: page {page} does not exist; choose a page from 1 to {len(images)}")
+    index, chosen = images[(page or 1) - 1]
+    return index, chosen.aspage()
+
+
+def _check_page(path: Path, page: tifffile.TiffPage) -> None:
+    """Refuse what cannot become grey or RGB in [0, 1], before anything is decoded."""
+    check_size(path, page.imagelength, page.imagewidth)
+    if page.imagedepth != 1:
+        raise InspectGanError(
+            f"{path}: a volume of {page.imagedepth} slices in one page; save one slice as an image"
+        )
+    if page.photometric not in _COLOURS:
+        raise InspectGanError(
+            f"{path}: unsupported colour model {_name(page.photometric)}; save the image as grey or RGB"
+        )
+    extra = page.samplesperpixel - _COLOURS[page.photometric]
+    # Many writers of RGBA leave the fourth sample undeclared; a second grey sample is as likely to be data.
+    declared = bool(page.extrasamples) and page.extrasamples[0] in _ALPHA
+    is_alpha = extra == 1 and (declared or page.photometric == PHOTOMETRIC.RGB)
+    if extra and not is_alpha:
+        raise InspectGanError(
+            f"{path}: {page.samplesperpixel} channels per pixel; save one grey channel or RGB"
+        )
+    if page.bitspersample not in _BITS.get(page.sampleformat, ()):
+        kind = f"{page.bitspersample}-bit samples ({_name(page.dtype or 'unknown type')})"
+        raise InspectGanError(
+            f"{path}: {kind} are not supported; save the image as 8-bit or 16-bit unsigned integers, or as "
+            "floating point in [0, 1]"
+        )
+
+
+def _check_complete(path: Path, page: tifffile.TiffPage, file_bytes: int) -> None:
+    """Every strip or tile must have been written (neither offset nor length zero) and lie inside the file."""
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    if not segments or any(not start or not size or start + size > file_bytes for start, size in segments):
+        raise InspectGanError(
+            f"{path}: the TIFF file is cut short (pixel data missing); copy or export it again"
+        )
+
+
+def _decode(path: Path, index: int, page: tifffile.TiffPage) -> np.ndarray:
+    has_codec = (
+        page.compression in tifffile.TIFF.DECOMPRESSORS and page.predictor in tifffile.TIFF.UNPREDICTORS
+    )
+    if page.photometric == PHOTOMETRIC.YCBCR or not has_codec:
+        return _decode_with_opencv(path, index, page)
+    try:
+        samples = page.asarray()
+    except ImportError:  # a listed codec (zstd) whose module this Python lacks
+        return _decode_with_opencv(path, index, page)
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise InspectGanError(f"{path}: axes {page.axes} are not an image's; save one plane as grey or RGB")
+    samples = samples[..., None] if page.axes == "YX" else samples
+    samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples
+    samples = samples[..., : _COLOURS[page.photometric]]
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        return _palette(page)[samples[..., 0]]
+    if samples.dtype == bool:
+        samples = samples * np.uint8(255)
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        samples = _inverted(samples)
+    return np.ascontiguousarray(samples)
+
+
+def _decode_with_opencv(path: Path, index: int, page: tifffile.TiffPage) -> np.ndarray:
+    data = np.fromfile(path, np.uint8)
+    try:
+        _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pages = ()
+    samples = np.asarray(pages[index]) if index < len(pages) else np.empty(0)
+    if samples.shape[:2] != (page.imagelength, page.imagewidth):
+        raise InspectGanError(
+            f"{path}: {_name(page.compression)} compression cannot be undone (damaged or not supported); "
+            "save the image as an uncompressed TIFF or as PNG"
+        )
+    samples = samples[..., None] if samples.ndim == 2 else samples[..., 2::-1]
+    # OpenCV turns "white is zero" round itself, except in 16-bit and floating files.
+    if page.photometric == PHOTOMETRIC.MINISWHITE and page.bitspersample > 8:
+        samples = _inverted(samples)
+    return np.ascontiguousarray(samples)
+
+
+def _palette(page: tifffile.TiffPage) -> np.ndarray:
+    """(colours, 3) uint8. The file holds 16-bit entries; some writers fill only the low byte."""
+    colours = np.asarray(page.colormap).T
+    return (colours if colours.max() < 256 else colours >> 8).astype(np.uint8)
+
+
+def _inverted(samples: np.ndarray) -> np.ndarray:
+    white = 1.0 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max
+    return np.subtract(white, samples, dtype=samples.dtype)
+
+
+def _name(tag_value: object) -> str:
+    return str(getattr(tag_value, "name", tag_value))

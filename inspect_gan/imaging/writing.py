@@ -1,0 +1,88 @@
+"""Write files whole or not at all, and the image formats the reports use."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import tifffile
+
+from inspect_gan.errors import InspectGanError
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of `path` when the block ends well and leaves no trace otherwise.
+
+    The data go to a file with a unique name in the same folder, are flushed to the disk, and are renamed.
+    Missing parent folders are made.
+
+    Raises InspectGanError when the folder cannot be written to or the disk is full; the old file then stays.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:  # an interrupted write must not leave its half behind either
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InspectGanError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder"
+        ) from error
+
+
+def atomic_bytes(path: Path | str, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all; see `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def atomic_text(path: Path | str, text: str) -> None:
+    """Write `text` to `path` as UTF-8, line ends unchanged, whole or not at all; see `atomic_file`."""
+    atomic_bytes(path, text.encode("utf-8"))
+
+
+def write_png(path: Path | str, array: np.ndarray) -> None:
+    """Write (H, W) or (H, W, 1) grey or (H, W, 3) RGB samples, uint8 or uint16, as a PNG of that depth.
+
+    Raises InspectGanError when the file cannot be written, ValueError for an array of another kind.
+    """
+    grey = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if (
+        array.dtype not in (np.uint8, np.uint16)
+        or not (grey.ndim == 2 or grey.shape[2:] == (3,))
+        or not grey.size
+    ):
+        raise ValueError(
+            f"expected uint8 or uint16 of (H, W) or (H, W, 3), not {array.dtype} of {array.shape}"
+        )
+    ok, encoded = cv2.imencode(".png", grey if grey.ndim == 2 else np.ascontiguousarray(grey[..., ::-1]))
+    if not ok:
+        raise InspectGanError(
+            f"{path}: {array.shape[1]} x {array.shape[0]} pixels do not fit a PNG; write a TIFF"
+        )
+    atomic_bytes(path, encoded.tobytes())
+
+
+def write_tiff(path: Path | str, array: np.ndarray) -> None:
+    """Write an (H, W) float32 map unchanged (NaN and values past 1 included) as a deflated one-channel TIFF.
+
+    Raises InspectGanError when the file cannot be written, ValueError for an array of another kind.
+    """
+    if array.dtype != np.float32 or array.ndim != 2 or not array.size:
+        raise ValueError(f"expected float32 of (H, W), not {array.dtype} of {array.shape}")
+    with atomic_file(path) as file:
+        tifffile.imwrite(
+            file, array, photometric="minisblack", compression="zlib", metadata=None, software="inspect-gan"
+        )

@@ -1,0 +1,127 @@
+"""Pictures of maps and regions for people. One fixed colour scale: a map value has the same colour in every image."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+
+from inspect_gan.imaging.image import Image
+from inspect_gan.reporting.regions import THRESHOLD, Region, mask_of
+from inspect_gan.reporting.verdict import Verdict
+
+SCALE_TOP = 2 * THRESHOLD  # map value of the last colour; the threshold is the middle of the scale
+FAINT = 0.75 * THRESHOLD  # below this a map value leaves the image grey
+OPACITY = 0.5  # of the colours at the threshold and above
+CONTOUR = {Verdict.REVIEW: (255, 200, 0), Verdict.NG: (255, 32, 32)}  # the last is drawn on top
+DISPLAYED_PERCENTILES = (0.5, 99.5)  # what black and white show of an image with more than 8 bits
+
+
+@cache
+def colours() -> np.ndarray:
+    """(256, 3) uint8 RGB, the fixed scale from map value 0 to `SCALE_TOP`: matplotlib's viridis.
+
+    Perceptually uniform, readable without colour vision, and free of the red and amber of the contours.
+    """
+    from matplotlib import colormaps  # on demand: slow to import, and needed for pictures only
+
+    table = np.rint(colormaps["viridis"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    table.setflags(write=False)
+    return table
+
+
+def heatmap(map: np.ndarray) -> np.ndarray:
+    """The whole map in colours. map: (H, W) float, threshold units. Returns (H, W, 3) uint8 RGB."""
+    return colours()[np.rint(np.clip(map / SCALE_TOP, 0, 1) * 255).astype(np.uint8)]
+
+
+def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
+    """The grey image, translucent colours where the map nears or passes the threshold, and numbered regions.
+
+    map: (H, W) float32, threshold units; regions: of this map. Returns (H, W, 3) uint8 RGB. Contours run around
+    their regions, never over them: red for NG, amber for REVIEW; numbers are the regions' labels.
+    """
+    if map.shape != (image.height, image.width):
+        raise ValueError(f"the map has the shape {map.shape}, its image {(image.height, image.width)}")
+    picture = cv2.cvtColor(_displayed(image), cv2.COLOR_GRAY2RGB)
+    notable = map > FAINT
+    values = map[notable]
+    opacity = OPACITY * np.clip((values - FAINT) / (THRESHOLD - FAINT), 0, 1)[:, None]
+    picture[notable] = np.rint((1 - opacity) * picture[notable] + opacity * heatmap(values))
+    if regions:
+        masks = {verdict: mask_of(map, [r for r in regions if r.verdict == verdict]) for verdict in CONTOUR}
+        inside = np.logical_or.reduce(list(masks.values()))
+        for verdict, mask in masks.items():
+            _draw_contour(picture, mask, inside, CONTOUR[verdict])
+        _draw_numbers(picture, inside, regions)
+    return picture
+
+
+def _displayed(image: Image) -> np.ndarray:
+    """(H, W) uint8 grey. More than 8 bits are stretched for the eye; scores never see this."""
+    pixels = image.pixels
+    grey = pixels[..., 0] if image.channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    if image.bit_depth > 8:
+        black, white = np.percentile(grey, DISPLAYED_PERCENTILES)
+        if white > black:
+            grey = (grey - black) / (white - black)
+    return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+
+
+def _line_width(picture: np.ndarray) -> int:
+    """One pixel up to 1000 px, then growing, for the picture will be looked at on a screen of about that size."""
+    return max(1, round(max(picture.shape[:2]) / 800))
+
+
+def _draw_contour(
+    picture: np.ndarray, mask: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]
+) -> None:
+    """Draw `colour` around `mask`, leaving the pixels `inside` any region as they are. All (H, W[, 3])."""
+    if mask.any():
+        width = _line_width(picture)
+        distance = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_C, 3)  # to the nearest pixel of mask
+        picture[(distance <= 2 * width) & ~inside] //= 2  # a dark halo sets the line off from any background
+        picture[(distance <= width) & ~inside] = colour
+
+
+def _draw_numbers(picture: np.ndarray, inside: np.ndarray, regions: Sequence[Region]) -> None:
+    """A tag beside each region, worst first, off all regions where there is room.
+
+    Left out: a tag for which only the place of an earlier one remains, and tags on a picture so small that they
+    would hide a good part of it.
+    """
+    height, width = picture.shape[:2]
+    gap = 2 * _line_width(picture)
+    tagged = np.zeros((height, width), dtype=bool)
+    for region in regions:
+        tag = _tag(str(region.label), CONTOUR[region.verdict], gap)
+        tag_height, tag_width = tag.shape[:2]
+        if 4 * tag_height > height or 4 * tag_width > width:
+            continue
+        x0, y0, x1, y1 = region.box
+        level_x = round(region.centroid[0] - tag_width / 2)
+        level_y = round(region.centroid[1] - tag_height / 2)
+        free = []
+        for corner_x, corner_y in (
+            (level_x, y0 - gap - tag_height),
+            (level_x, y1 + gap),
+            (x0 - gap - tag_width, level_y),
+            (x1 + gap, level_y),
+        ):
+            x, y = min(max(corner_x, 0), width - tag_width), min(max(corner_y, 0), height - tag_height)
+            place = np.s_[y : y + tag_height, x : x + tag_width]
+            if not tagged[place].any():
+                free.append((inside[place].any(), place))
+        if free:
+            _, place = min(free, key=lambda choice: choice[0])
+            picture[place] = tag
+            tagged[place] = True
+
+
+def _tag(text: str, colour: tuple[int, int, int], margin: int) -> np.ndarray:
+    """`text` in black on `colour`, (h, w, 3) uint8, its size following the line width."""
+    font, size, stroke = cv2.FONT_HERSHEY_SIMPLEX, 0.2 * margin, max(1, margin // 2)
+    (width, height), _ = cv2.getTextSize(text, font, size, stroke)
+    tag = np.full((height + 2 * margin, width + 2 * margin, 3), colour, dtype=np.uint8)
+    cv2.putText(tag, text, (margin, height + margin), font, size, (0, 0, 0), stroke, cv2.LINE_AA)
+    return tag

@@ -1,0 +1,152 @@
+"""Thresholds from held-out normal material only.
+
+The threshold is a conformal quantile: with N normal samples and target false-alarm rate alpha it is the k-th smallest,
+k = ceil((N + 1) (1 - alpha)); for exchangeable samples a new normal sample exceeds it with probability <= alpha
+(Vovk et al. 2005). Pixels of one place are not exchangeable, so N counts non-overlapping patch-sized blocks.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import beta
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging import atomic_text
+from inspect_gan.patches.stitch import Window
+from inspect_gan.reporting.regions import Limits, measure
+from inspect_gan.scoring.predict import MapSettings
+
+
+def conformal_quantile(values: np.ndarray, alpha: float, samples: int | None = None) -> float:
+    """The conformal threshold of normal scores, infinite when there are too few.
+
+    values: (n,) scores. samples: how many of them are independent, n unless given; with fewer, the order statistic is
+    taken at the same level of the pooled values, k / N.
+    """
+    n = len(values)
+    independent = n if samples is None else samples
+    k = math.ceil((independent + 1) * (1 - alpha) - 1e-9)
+    if k > independent:
+        return math.inf
+    position = math.ceil(k / independent * n - 1e-9)
+    return float(np.partition(values, position - 1)[position - 1])
+
+
+def false_alarm_interval(samples: int, alpha: float, level: float = 0.95) -> tuple[float, float]:
+    """Where the false-alarm rate of the k-th of N order statistics lies with probability `level`.
+
+    It is Beta(N + 1 - k, k) distributed whatever the scores are, as long as they are exchangeable.
+    """
+    k = math.ceil((samples + 1) * (1 - alpha) - 1e-9)
+    tail = (1 - level) / 2
+    low, high = beta.ppf([tail, 1 - tail], samples + 1 - k, k)
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns a raw map into threshold units, and what was seen in held-out normal material at that threshold.
+
+    threshold, origin: raw scores that become 1 and 0. samples: non-overlapping normal blocks behind the threshold.
+    interval: 95 % interval of the pixel false-alarm rate. area_limit: px of the largest normal region above the
+    threshold, peak_limit: the highest normal value, in threshold units. pixels: normal pixels measured.
+    """
+
+    score: str
+    stride: int
+    window: Window
+    smooth: float
+    target_fpr: float
+    threshold: float
+    origin: float
+    samples: int
+    interval: tuple[float, float]
+    area_limit: int
+    peak_limit: float
+    pixels: int
+
+    def normalise(self, raw: np.ndarray) -> np.ndarray:
+        """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image."""
+        units = (raw.astype(np.float64) - self.origin) / (self.threshold - self.origin)
+        return units.astype(np.float32)
+
+    def limits(self, min_area: int = 1) -> Limits:
+        return Limits(area=self.area_limit, peak=self.peak_limit, min_area=min_area)
+
+
+def calibrate(
+    maps: Sequence[np.ndarray], score: str, settings: MapSettings, target_fpr: float, block: int
+) -> Calibration:
+    """Fit a calibration on raw maps (H, W) of held-out normal regions. block: patch side in px of the original.
+
+    Raises InspectGanError when there are too few blocks for the target rate, or when all scores are equal.
+    """
+    values = np.concatenate([raw.ravel() for raw in maps])
+    samples = sum((raw.shape[0] // block) * (raw.shape[1] // block) for raw in maps)
+    threshold = conformal_quantile(values, target_fpr, samples) if samples else math.inf
+    if math.isinf(threshold):
+        raise InspectGanError(
+            f"a false-alarm rate of {target_fpr:g} needs at least {math.ceil(1 / target_fpr) - 1} held-out normal "
+            f"patches, there are {samples}: give more normal images, raise data.holdout_fraction, or ask for "
+            f"a rate of at least {1 / (samples + 1):.2g}"
+        )
+    lowest = float(values.min())
+    origin = 0.0 if lowest >= 0 else float(np.median(values))
+    if not threshold > max(origin, lowest):
+        raise InspectGanError(
+            f"score '{score}' is constant ({threshold:.6g}) on held-out normal material: the detector has collapsed or "
+            f"was not trained; train longer or choose another score"
+        )
+    fitted = Calibration(
+        score=score,
+        **asdict(settings),
+        target_fpr=target_fpr,
+        threshold=threshold,
+        origin=origin,
+        samples=samples,
+        interval=false_alarm_interval(samples, target_fpr),
+        area_limit=0,
+        peak_limit=1.0,
+        pixels=len(values),
+    )
+    regions = [region for raw in maps for region in measure(fitted.normalise(raw))]
+    return Calibration(
+        **{
+            **asdict(fitted),
+            "area_limit": max((area for area, _ in regions), default=0),
+            "peak_limit": max((peak for _, peak in regions), default=1.0),
+        }
+    )
+
+
+class CalibrationFile:
+    """Calibrations of one run, one entry per score, map settings and target rate; missing ones are made on demand."""
+
+    def __init__(self, path: Path | None):
+        self._path = path
+        self._entries: list[Calibration] = []
+        if path is not None and path.is_file():
+            try:
+                entries = json.loads(path.read_text(encoding="utf-8"))["calibrations"]
+                self._entries = [Calibration(**{**e, "interval": tuple(e["interval"])}) for e in entries]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InspectGanError(f"{path} is damaged ({error}); delete it, it will be made again") from error
+
+    def get(
+        self, score: str, settings: MapSettings, target_fpr: float, make: Callable[[], Calibration]
+    ) -> Calibration:
+        """The stored calibration, else what `make` returns, which is then stored."""
+        wanted = (score, settings.stride, settings.window, settings.smooth, target_fpr)
+        for entry in self._entries:
+            if (entry.score, entry.stride, entry.window, entry.smooth, entry.target_fpr) == wanted:
+                return entry
+        made = make()
+        self._entries.append(made)
+        if self._path is not None:
+            text = json.dumps({"calibrations": [asdict(entry) for entry in self._entries]}, indent=1)
+            atomic_text(self._path, text + "\n")
+        return made

@@ -1,0 +1,108 @@
+"""The one inference path: from an image to full-size score maps and to patch scores.
+
+Calibration, inspection and evaluation all go through here.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+
+from inspect_gan.detector import Detector
+from inspect_gan.imaging.image import Image
+from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.patches.grid import Grid
+from inspect_gan.patches.stitch import Stitcher, Window, iterate_patches
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """stride: px of the rescaled image. smooth: Gaussian standard deviation in px of the rescaled image."""
+
+    stride: int
+    window: Window = "hann"
+    smooth: float = 0.0
+
+
+def resolve_device(device: str) -> str:
+    """"auto" -> "cuda" where there is one, else "cpu"."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+class Predictor:
+    """Scores patches of images with a detector in eval mode.
+
+    batch_size: patches per forward pass; it changes memory and speed, not results. Memory is O(image) + one batch.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        preprocess: Preprocess,
+        *,
+        device: str = "auto",
+        precision: Literal["32-true", "bf16-mixed"] = "32-true",
+        batch_size: int = 256,
+    ):
+        self.device = torch.device(resolve_device(device))
+        self.detector = detector.to(self.device, memory_format=torch.channels_last).eval()
+        self.preprocess = preprocess
+        self._autocast = precision == "bf16-mixed"
+        self._batch_size = batch_size
+
+    def score_maps(self, image: Image, names: Sequence[str], settings: MapSettings) -> dict[str, np.ndarray]:
+        """Raw score maps of the image, {name: (H, W) float32}, higher = more anomalous.
+
+        A score with a per-pixel map is stitched from those maps, any other from its patch score spread over the
+        patch. Raises InspectGanError for an image smaller than a patch and for an unknown score.
+        """
+        pixels = self.preprocess.image(image)
+        grid = self._grid(pixels, settings.stride)
+        stitchers = {name: Stitcher(grid, settings.window) for name in names}
+        for start, patch, maps in self._scores(pixels, grid, names):
+            for name, stitcher in stitchers.items():
+                stitcher.add(start, maps.get(name, patch[name]))
+        result = {}
+        for name, stitcher in stitchers.items():
+            stitched = stitcher.finalize()
+            if settings.smooth > 0:
+                stitched = cv2.GaussianBlur(
+                    stitched, (0, 0), settings.smooth, borderType=cv2.BORDER_REFLECT_101
+                )
+            if stitched.shape != (image.height, image.width):
+                stitched = cv2.resize(stitched, (image.width, image.height), interpolation=cv2.INTER_LINEAR)
+            result[name] = stitched
+        return result
+
+    def patch_scores(
+        self, image: Image, names: Sequence[str], stride: int
+    ) -> tuple[Grid, dict[str, np.ndarray]]:
+        """The grid of patches on the rescaled image and {name: (len(grid),) float32}."""
+        pixels = self.preprocess.image(image)
+        grid = self._grid(pixels, stride)
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for _, patch, _ in self._scores(pixels, grid, names):
+            for name in names:
+                parts[name].append(patch[name])
+        return grid, {name: np.concatenate(values) for name, values in parts.items()}
+
+    def _grid(self, pixels: np.ndarray, stride: int) -> Grid:
+        return Grid(pixels.shape[0], pixels.shape[1], self.preprocess.size, stride)
+
+    @torch.inference_mode()
+    def _scores(
+        self, pixels: np.ndarray, grid: Grid, names: Sequence[str]
+    ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        """(number of the first patch, {name: (n,)}, {name: (n, S, S)}) batch by batch."""
+        for start, patches in iterate_patches(pixels, grid, self._batch_size):
+            x = self.preprocess.tensor(patches).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+                scores = self.detector.scores(x, names)
+            yield (
+                start,
+                {name: value.cpu().numpy() for name, value in scores.patch.items()},
+                {name: value.squeeze(1).cpu().numpy() for name, value in scores.maps.items()},
+            )

@@ -1,0 +1,105 @@
+"""The residual family: how a patch differs from its reconstruction. Shared by all detectors that reconstruct.
+
+x, x_rec: (B, C, S, S) in [-1, 1]. Maps are (B, 1, S, S), averaged over channels, higher = more anomalous.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Window and constants of the structural similarity index (Wang et al. 2004) for grey values in [0, 1]:
+# 11 taps, sigma 1.5, C = K² with K = 0.01 (luminance) and 0.03 (contrast).
+WINDOW, SIGMA = 11, 1.5
+C_LUMINANCE, C_CONTRAST = 0.01**2, 0.03**2
+
+
+def l1(x: Tensor, x_rec: Tensor) -> Tensor:
+    """|x - x_rec|."""
+    return (x.float() - x_rec.float()).abs().mean(1, keepdim=True)
+
+
+def l2(x: Tensor, x_rec: Tensor) -> Tensor:
+    """(x - x_rec)²."""
+    return (x.float() - x_rec.float()).square().mean(1, keepdim=True)
+
+
+def mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference per sample: (B, ...) and (B, ...) -> (B,) float32."""
+    return (a.float() - b.float()).square().flatten(1).mean(1)
+
+
+def similarity(x: Tensor, x_rec: Tensor) -> tuple[Tensor, Tensor]:
+    """The two factors of the structural similarity index (Wang et al. 2004, eq. 12), each (B, C, S, S).
+
+    luminance: (2 m m' + C1) / (m² + m'² + C1); structure: (2 cov + C2) / (var + var' + C2), the product of the
+    contrast and correlation terms, in [-1, 1]. Moments are Gaussian-weighted over an 11×11 window, reflected at
+    the patch border, of grey values in [0, 1].
+    """
+    mean, var = _moments(x)
+    mean_rec, var_rec = _moments(x_rec)
+    cov = _window_mean(_grey(x) * _grey(x_rec)) - mean * mean_rec
+    luminance = (2 * mean * mean_rec + C_LUMINANCE) / (mean**2 + mean_rec**2 + C_LUMINANCE)
+    structure = (2 * cov + C_CONTRAST) / (var + var_rec + C_CONTRAST)
+    return luminance, structure
+
+
+def ssim(x: Tensor, x_rec: Tensor) -> Tensor:
+    """1 - SSIM, in [0, 2]."""
+    luminance, structure = similarity(x, x_rec)
+    return (1 - luminance * structure).mean(1, keepdim=True)
+
+
+def structure(x: Tensor, x_rec: Tensor) -> Tensor:
+    """1 - structure factor of SSIM, in [0, 2].
+
+    Blind to grey level. A calm area reproduced without its grain scores near 1 however small the grey difference,
+    a busy one reproduced in its main lines scores near 0: that finds smooth defects among busy fibres, which
+    |x - x'| ranks below normal texture.
+    """
+    return (1 - similarity(x, x_rec)[1]).mean(1, keepdim=True)
+
+
+def contrast(x: Tensor, x_rec: Tensor) -> Tensor:
+    """|x - x_rec| over the local standard deviation of x: errors count more where the texture is calm."""
+    deviation = (_moments(x)[1] + C_CONTRAST).sqrt()
+    return ((_grey(x) - _grey(x_rec)).abs() / deviation).mean(1, keepdim=True)
+
+
+def _grey(x: Tensor) -> Tensor:
+    return (x.float() + 1) / 2
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Local mean and variance of the grey values."""
+    grey = _grey(x)
+    mean = _window_mean(grey)
+    return mean, (_window_mean(grey * grey) - mean * mean).clamp_min(0)
+
+
+def _window_mean(x: Tensor) -> Tensor:
+    # A separable filter on a small square is two matrix products, several times faster than convolutions. Never in
+    # half precision: E[x²] - E[x]² would cancel to noise.
+    blur = torch.as_tensor(_blur_matrix(x.shape[-1]), device=x.device)
+    with torch.autocast(x.device.type, enabled=False):
+        return blur @ x @ blur.T
+
+
+@cache
+def _blur_matrix(size: int) -> np.ndarray:
+    """(S, S) float32 B such that B @ v blurs a column v with reflected borders.
+
+    An array, not a tensor: a kept tensor would carry the autocast, inference or export mode of the first call into
+    all later ones.
+    """
+    to = np.arange(size)[:, None]
+    source = np.arange(size)[None, :]
+    # Each source pixel weighs by its distance, and once more by that of its mirror image in either border.
+    blur = _tap(to - source) + _tap(to + source) * (source > 0)
+    blur += _tap(to + source - 2 * (size - 1)) * (source < size - 1)
+    return (blur / blur.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _tap(distance: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * (distance / SIGMA) ** 2) * (abs(distance) <= WINDOW // 2)

@@ -1,0 +1,38 @@
+"""The resume file: everything a run needs to go on as if it had never stopped."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging import atomic_bytes
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors, numbers and strings; the file appears whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    atomic_bytes(path, buffer.getvalue())
+
+
+def load_state(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any]:
+    """Read what `save_state` wrote; nothing in the file is executed.
+
+    Raises InspectGanError when it is missing, damaged, or `fingerprint` (of data and configuration) differs.
+    """
+    if not path.is_file():
+        raise InspectGanError(f"nothing to resume: {path} does not exist; train without --resume")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
+        raise InspectGanError(f"{path} is damaged or not a checkpoint of inspect-gan; train again") from error
+    if not isinstance(state, dict) or "fingerprint" not in state:
+        raise InspectGanError(f"{path} is not a checkpoint of inspect-gan; train again")
+    if state["fingerprint"] != fingerprint:
+        raise InspectGanError(
+            f"{path} belongs to other training images: resume with the same images, or train into a new folder"
+        )
+    return state

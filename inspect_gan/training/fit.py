@@ -1,0 +1,187 @@
+"""From normal images to a finished run directory."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from inspect_gan.config import Config, differences
+from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging import Image, read
+from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.patches.holdout import Region, Split, split
+from inspect_gan.patches.sampling import RandomPatches
+from inspect_gan.patches.store import PatchStore
+from inspect_gan.run import (
+    CONFIG,
+    HELD_OUT,
+    STATE,
+    WEIGHTS,
+    Weights,
+    load_record,
+    save_config,
+    save_held_out,
+    save_weights,
+)
+from inspect_gan.training.loop import Trainer
+from inspect_gan.training.monitor import Monitor
+
+# Held-out material beyond this many pixels no longer sharpens a threshold, it only slows calibration.
+HELD_OUT_PIXELS = 16_000_000
+# May differ between the parts of a resumed run: how long it lasts, what it shows, how its maps are scored.
+FREE_ON_RESUME = ("training.steps", "training.minutes", "training.checkpoint_minutes", "scoring.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A normal image that can be read again: its name for messages and `load`."""
+
+    name: str
+    load: Callable[[], Image]
+
+
+def source_of(path: Path) -> Source:
+    """A normal image in a file."""
+    return Source(str(path), partial(read, path))
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the first pass over the images found."""
+
+    preprocess: Preprocess
+    split: Split
+    fingerprint: list[dict[str, Any]]
+
+
+def fit_run(
+    sources: Sequence[Source], config: Config, out: Path, *, resume: bool = False, console: Console | None = None
+) -> None:
+    """Train a detector on normal images and leave a run directory at `out`.
+
+    Raises InspectGanError when `out` already holds a run and `resume` is off, when a resumed run differs in
+    configuration or images, and for unusable images; Interrupted when stopped by a signal.
+    """
+    console = console or Console(quiet=True)
+    if resume:
+        _check_resumable(out, config)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InspectGanError(f"{out} is not empty: choose another --out, or continue the run in it with --resume")
+    facts = _survey(sources, config)
+    console.print(_summary(facts, config))
+    out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        save_config(out / CONFIG, config, facts.fingerprint)
+        save_held_out(out / HELD_OUT, list(_held_out(sources, facts, config.seed)))
+    store = PatchStore(
+        [partial(_training_pixels, sources, region, facts.preprocess) for region in facts.split.train],
+        config.data.memory_mb,
+    )
+    patches = RandomPatches(
+        store,
+        [Region(i, 0, 0, *size) for i, size in enumerate(store.sizes)],
+        facts.preprocess.size,
+        config.training.batch_size,
+        config.seed,
+        to_float=lambda crop: crop,
+        augment=config.data.augment,
+    )
+    torch.manual_seed(config.seed)
+    detector = config.build(facts.preprocess.channels)
+    trainer = Trainer(
+        detector,
+        lambda number: facts.preprocess.tensor(patches.batch(number)),
+        config.training,
+        config.seed,
+        out / STATE,
+        Monitor(out, console),
+        hashlib.sha256(repr(facts.fingerprint).encode()).hexdigest(),
+    )
+    trainer.fit(resume)
+    save_weights(out / WEIGHTS, Weights(trainer.averages.shadow, facts.preprocess, config))
+
+
+def _survey(sources: Sequence[Source], config: Config) -> _Facts:
+    """Read every image once: preprocessing, sizes, hashes, and the division into training and held-out regions."""
+    if not sources:
+        raise InspectGanError("no training images")
+    fingerprint: list[dict[str, Any]] = []
+
+    def images() -> Iterator[Image]:
+        for source in sources:
+            image = source.load()
+            fingerprint.append(
+                {"name": source.name, "height": image.height, "width": image.width, "digest": image.digest}
+            )
+            yield image
+
+    patches = config.patches
+    preprocess = Preprocess.fit(images(), **patches.model_dump())
+    for entry in fingerprint:
+        if min(entry["height"], entry["width"]) < preprocess.footprint:
+            raise InspectGanError(
+                f"{entry['name']} is {entry['height']}×{entry['width']} px, smaller than the patch of "
+                f"{preprocess.footprint} px: remove it or set a smaller patches.size"
+            )
+    sizes = [(entry["height"], entry["width"]) for entry in fingerprint]
+    data = config.data
+    division = split(sizes, preprocess.footprint, data.holdout, data.holdout_fraction, config.seed)
+    return _Facts(preprocess, division, fingerprint)
+
+
+def _training_pixels(sources: Sequence[Source], region: Region, preprocess: Preprocess) -> np.ndarray:
+    return preprocess.image(_crop(sources[region.image].load(), region))
+
+
+def _held_out(sources: Sequence[Source], facts: _Facts, seed: int) -> Iterator[np.ndarray]:
+    """Held-out regions (H, W, C) as stored, uint8, uint16 or float32; a random choice when there are very many."""
+    pixels = 0
+    for number in np.random.default_rng(seed).permutation(len(facts.split.held_out)):
+        region = facts.split.held_out[number]
+        pixels += region.height * region.width
+        if pixels > HELD_OUT_PIXELS and pixels > region.height * region.width:
+            return
+        crop = _crop(sources[region.image].load(), region)
+        if crop.bit_depth == 32:
+            yield crop.pixels
+        else:
+            top = 2**crop.bit_depth - 1
+            yield np.rint(crop.pixels * top).astype(np.uint8 if crop.bit_depth == 8 else np.uint16)
+
+
+def _crop(image: Image, region: Region) -> Image:
+    rows = slice(region.top, region.top + region.height)
+    columns = slice(region.left, region.left + region.width)
+    return Image(image.pixels[rows, columns], image.bit_depth, image.path)
+
+
+def _check_resumable(out: Path, config: Config) -> None:
+    recorded, _ = load_record(out / CONFIG)
+    changed = [
+        line
+        for line in differences(recorded.model_dump(), config.model_dump())
+        if not line.startswith(FREE_ON_RESUME)
+    ]
+    if changed:
+        raise InspectGanError(
+            f"{out} was trained with other settings, it cannot be resumed with these: {'; '.join(changed)}"
+        )
+
+
+def _summary(facts: _Facts, config: Config) -> str:
+    trained = sum(region.height * region.width for region in facts.split.train)
+    held = sum(region.height * region.width for region in facts.split.held_out)
+    kind: Mapping[int, str] = {1: "grey", 3: "colour"}
+    preprocess = facts.preprocess
+    return (
+        f"{len(facts.fingerprint)} normal images, {preprocess.bit_depth}-bit {kind[preprocess.channels]}; "
+        f"training on {trained / 1e6:.2f} megapixels, {held / 1e6:.2f} held out for calibration; "
+        f"detector {config.detector['name']}, objective {config.objective['name']}, "
+        f"patches of {preprocess.size} px at scale {preprocess.scale:g}"
+    )

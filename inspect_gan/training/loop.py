@@ -1,0 +1,296 @@
+"""The training loop: the same for every detector.
+
+A stage repeats iterations until its budget is spent; an iteration runs the stage's phases in order; a phase step is
+freeze, loss, backward, clip, optimiser step, weight average.
+"""
+
+import logging
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from inspect_gan.config import TrainingSettings
+from inspect_gan.detector import Batch, Detector, Phase, Stage
+from inspect_gan.errors import InspectGanError, UnhealthyTraining
+from inspect_gan.objectives import Optimizer
+from inspect_gan.scoring.predict import resolve_device
+from inspect_gan.training.averages import Averages, warm_up
+from inspect_gan.training.checkpoint import load_state, save_state
+from inspect_gan.training.monitor import Monitor
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal after a checkpoint was written."""
+
+
+@dataclass
+class Position:
+    """Where training stands. draws: batches drawn; ticks: phase steps taken; seconds: spent in this stage."""
+
+    stage: int = 0
+    iteration: int = 0
+    draws: int = 0
+    ticks: int = 0
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Length of one stage: iterations, or seconds."""
+
+    iterations: int | None = None
+    seconds: float | None = None
+
+    def spent(self, position: Position) -> bool:
+        if self.iterations is not None:
+            return position.iteration >= self.iterations
+        assert self.seconds is not None
+        return position.seconds >= self.seconds
+
+    def share_done(self, position: Position) -> float:
+        if self.iterations is not None:
+            return position.iteration / self.iterations
+        assert self.seconds is not None
+        return min(position.seconds / self.seconds, 1.0)
+
+
+def budgets(stages: tuple[Stage, ...], settings: TrainingSettings) -> list[Budget]:
+    """Length of each stage: a total of steps or minutes by the stages' shares, else the published epochs."""
+    shares = [stage.share / sum(stage.share for stage in stages) for stage in stages]
+    if settings.minutes is not None:
+        return [Budget(seconds=settings.minutes * 60 * share) for share in shares]
+    if settings.steps is not None:
+        return [Budget(iterations=max(round(settings.steps * share), 1)) for share in shares]
+    per_epoch = max(settings.epoch_patches // settings.batch_size, 1)
+    return [Budget(iterations=stage.epochs * per_epoch) for stage in stages]
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """"auto" -> bfloat16 where the device computes in it natively, else 32-bit."""
+    if precision != "auto":
+        return precision
+    native = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_has_bf16()
+    return "bf16-mixed" if native else "32-true"
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    return "AVX512" in capabilities and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+class Trainer:
+    """Trains a detector in place; `averages.shadow` holds the weights that score.
+
+    draw: number of the batch -> x (B, C, S, S) float32 in [-1, 1]; must depend on nothing else, so that a resumed
+    run sees the batches an uninterrupted one would. state: where checkpoints go.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        draw: Callable[[int], Tensor],
+        settings: TrainingSettings,
+        seed: int,
+        state: Path,
+        monitor: Monitor,
+        fingerprint: str,
+    ):
+        self.device = resolve_device(settings.device)
+        self.precision = resolve_precision(settings.precision, self.device)
+        if self.precision == "16-mixed" and self.device == "cpu":
+            raise InspectGanError("training.precision=16-mixed needs a GPU: use bf16-mixed or 32-true on a CPU")
+        # Fabric announces its precision plug-in; the run's configuration already records it.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        self.fabric = Fabric(accelerator=self.device, devices=1, precision=self.precision)
+        self.detector = detector.to(self.fabric.device, memory_format=torch.channels_last)
+        self.averages = Averages(self.detector, warm_up(settings.ema))
+        self.position = Position()
+        self._draw = draw
+        self._settings = settings
+        self._seed = seed
+        self._state = state
+        self._monitor = monitor
+        self._fingerprint = fingerprint
+        self._stages = detector.stages()
+        self._budgets = budgets(self._stages, settings)
+        self._optimizers: dict[str, Any] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = defaultdict(int)
+
+    def fit(self, resume: bool = False) -> None:
+        """Run all stages. Raises Interrupted after SIGINT or SIGTERM, UnhealthyTraining on NaN or infinity."""
+        if resume:
+            self._load()
+        else:
+            self._start_stage()
+        with _stop_request() as stopping:
+            while True:
+                self._run_stage(stopping)
+                if self.position.stage == len(self._stages) - 1:
+                    break
+                self._next_stage()
+        self._save()
+        self._monitor.close()
+
+    def _run_stage(self, stopping: Callable[[], bool]) -> None:
+        stage, budget = self._stages[self.position.stage], self._budgets[self.position.stage]
+        self._monitor.start_stage(stage.name, budget.iterations)
+        last_saved = time.monotonic()
+        while not budget.spent(self.position):
+            started = time.monotonic()
+            self._iterate(stage)
+            position = self.position
+            position.iteration += 1
+            if position.iteration % self._settings.log_every == 0 or budget.spent(position):
+                self._log(stage)
+            if position.iteration % self._settings.image_every == 0:
+                self._monitor.images(self.averages.shadow, self._tensor(0), stage.name, position.ticks)
+            now = time.monotonic()
+            position.seconds += now - started
+            position.total_seconds += now - started
+            self._monitor.advance(budget.share_done(position), position.draws * self._settings.batch_size)
+            if stopping():
+                self._save()
+                raise Interrupted
+            if now - last_saved > self._settings.checkpoint_minutes * 60:
+                self._save()
+                last_saved = time.monotonic()
+
+    def _iterate(self, stage: Stage) -> None:
+        batch: Batch | None = None
+        for phase in stage.phases:
+            for repeat in range(phase.repeats):
+                if batch is None or repeat:
+                    batch = Batch(self._tensor(self.position.draws))
+                    self.position.draws += 1
+                self._step(phase, batch)
+
+    def _step(self, phase: Phase, batch: Batch) -> None:
+        # One seed per step makes noise, latents and dropout a function of the position alone.
+        torch.manual_seed(self._seed * 1_000_003 + self.position.ticks)
+        self.position.ticks += 1
+        for name, network in self.detector.named_children():
+            network.requires_grad_(name in phase.trains)
+        optimizer = self._optimizers[phase.name]
+        optimizer.zero_grad(set_to_none=True)
+        with self.fabric.autocast():
+            losses = phase.loss(batch)
+        self.fabric.backward(losses["total"])
+        if self._settings.clip_grad is not None:
+            self.fabric.clip_gradients(self.detector, optimizer, max_norm=self._settings.clip_grad)
+        optimizer.step()
+        losses = {name: value.detach() for name, value in losses.items()}
+        if phase.after_step is not None:
+            phase.after_step(losses)
+        self.averages.update(self.detector, phase.trains)
+        for name, value in losses.items():
+            key = f"{phase.name}/{name}"
+            self._sums[key] = self._sums[key] + value if key in self._sums else value.clone()
+            self._counts[key] += 1
+
+    def _log(self, stage: Stage) -> None:
+        means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        position = self.position
+        bad = [key for key, value in means.items() if not torch.isfinite(torch.tensor(value))]
+        if bad:
+            raise UnhealthyTraining(
+                f"training failed in stage '{stage.name}' by iteration {position.iteration}: {', '.join(bad)} is no "
+                f"longer a finite number; lower the learning rates, set training.clip_grad=1, or use "
+                f"training.precision=32-true. The last good checkpoint is kept in {self._state.parent}"
+            )
+        self._monitor.scalars(stage.name, asdict(position), means)
+
+    def _tensor(self, draw: int) -> Tensor:
+        x = self._draw(draw).to(self.fabric.device, non_blocking=True)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _start_stage(self) -> None:
+        stage = self._stages[self.position.stage]
+        for name, network in self.detector.named_children():
+            network.train(name in stage.trains)
+        self._optimizers = {
+            phase.name: self.fabric.setup_optimizers(self._make_optimizer(phase)) for phase in stage.phases
+        }
+
+    def _next_stage(self) -> None:
+        self.averages.copy_buffers(self.detector)
+        self.averages.hand_over(self.detector, self._stages[self.position.stage].trains)
+        self.position.stage += 1
+        self.position.iteration, self.position.seconds = 0, 0.0
+        self._start_stage()
+        self._save()
+
+    def _make_optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        wanted: Optimizer = phase.optimizer
+        parameters = [p for name in phase.trains for p in getattr(self.detector, name).parameters()]
+        if wanted.kind == "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=wanted.lr)
+        if wanted.kind == "sgd":
+            return torch.optim.SGD(parameters, lr=wanted.lr)
+        return OPTIMIZERS[wanted.kind](parameters, lr=wanted.lr, betas=wanted.betas, fused=True)
+
+    def _save(self) -> None:
+        self.averages.copy_buffers(self.detector)
+        save_state(
+            self._state,
+            {
+                "fingerprint": self._fingerprint,
+                "position": asdict(self.position),
+                "detector": self.detector.state_dict(),
+                "shadow": self.averages.shadow.state_dict(),
+                "updates": self.averages.updates,
+                "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
+                "sums": self._sums,
+                "counts": dict(self._counts),
+                "precision": self.fabric.strategy.precision.state_dict(),
+            },
+        )
+        self._monitor.flush()
+
+    def _load(self) -> None:
+        state = load_state(self._state, self._fingerprint, self.fabric.device)
+        self.position = Position(**state["position"])
+        self._start_stage()
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.detector.load_state_dict(state["detector"])
+        self.averages.shadow.load_state_dict(state["shadow"])
+        self.averages.updates = state["updates"]
+        self._sums, self._counts = state["sums"], defaultdict(int, state["counts"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self._monitor.rewind(self.position.ticks)
+
+
+@contextmanager
+def _stop_request() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a flag, so that a step is never cut in two."""
+    received: list[int] = []
+
+    def remember(number: int, _: Any) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    try:
+        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: signals are the application's affair
+        before = {}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,180 @@
+"""GANomaly (Akcay, Atapour-Abarghouei & Breckon, ACCV 2018)."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from inspect_gan.detector import (
+    Batch,
+    Detector,
+    DetectorSettings,
+    PatchShape,
+    Phase,
+    Score,
+    Stage,
+    View,
+    detectors,
+)
+from inspect_gan.models import networks
+from inspect_gan.objectives import Objective
+from inspect_gan.scoring.residuals import mse
+
+
+class GanomalySettings(DetectorSettings):
+    """w_*: weights of the generator's terms. reductions: "mean" (paper's code) or "norm" (thesis)."""
+
+    w_adv: float = Field(1.0, ge=0)
+    w_con: float = Field(50.0, ge=0)
+    w_enc: float = Field(1.0, ge=0)
+    adv_mode: Literal["features", "objective"] = "features"
+    reductions: Literal["mean", "norm"] = "mean"
+    networks: Literal["k4", "k5"] = "k4"
+    first: Literal["generator", "discriminator"] = "generator"
+    reinit_d: bool = True
+
+
+class GanomalyView(View):
+    """Adds the two latent codes."""
+
+    detector: "Ganomaly"
+
+    @cached_property
+    def h(self) -> Tensor:
+        """Code of x, (B, nz)."""
+        return self.detector.encoder(self.x)
+
+    @cached_property
+    def x_rec(self) -> Tensor:
+        return self.detector.decoder(self.h)
+
+    @cached_property
+    def h_rec(self) -> Tensor:
+        """Code of the reconstruction, (B, nz)."""
+        return self.detector.encoder_rec(self.x_rec)
+
+
+@detectors.register("ganomaly")
+class Ganomaly(Detector):
+    """Autoencoder G = decoder(encoder(x)), a second encoder on the reconstruction, a discriminator D.
+
+    With h = encoder(x), x' = decoder(h), h' = encoder_rec(x'), f = D's features, generator loss (eqs 1-4):
+
+        w_adv · mse(f(x), f(x')) + w_con · mean|x - x'| + w_enc · mse(h, h')          weights 1, 50, 1
+
+    Discriminator loss: half the sum of the objective's real and fake terms (eq. 5 with cross-entropy).
+    Score: mse(h, h') (eq. 6). Order: generator, then discriminator on the same x'.
+
+    Deviations. The 4×4 convolutions onto and from the 1×1 code are linear layers (same weights). The authors'
+    code adds the feature distance to the discriminator loss as well and min-max scales scores over the test set;
+    neither is in the paper and neither is done here. `adv_mode="objective"` replaces the feature term by the
+    objective's generator loss on D(x').
+
+    Preset "thesis": 5×5 networks with biases, discriminator first, learning rates 5e-5 (G) and 1e-6 (D),
+    adversarial term from the objective, per-sample norms ||x - x'||_1 and ||h - h'||_2 instead of means.
+    """
+
+    settings_class = GanomalySettings
+    settings: GanomalySettings
+    view_class = GanomalyView
+    objectives = ("minimax", "nonsaturating", "lsgan", "wgan", "wgan_gp", "hinge", "mim")
+    default_objective: Mapping[str, str] = {"default": "nonsaturating", "thesis": "nonsaturating"}
+    default_score: Mapping[str, str] = {"default": "enc_mse", "thesis": "enc_l1"}
+    presets: Mapping[str, Mapping[str, Any]] = {
+        "default": {},
+        "thesis": {
+            "lr_g": 5e-5,
+            "lr_d": 1e-6,
+            "adv_mode": "objective",
+            "reductions": "norm",
+            "networks": "k5",
+            "first": "discriminator",
+            "reinit_d": False,
+        },
+    }
+
+    def __init__(self, shape: PatchShape, settings: GanomalySettings, objective: Objective):
+        super().__init__(shape, settings, objective)
+        c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
+        norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
+        if settings.networks == "k4":
+            self.encoder = networks.encoder_k4(c, size, nz, width)
+            self.decoder = networks.decoder_k4(c, size, nz, width)
+            self.encoder_rec = networks.encoder_k4(c, size, nz, width)
+            self.discriminator = networks.critic_k4(c, size, width, norm)
+        else:
+            self.encoder = networks.encoder_k5(c, size, nz, width, first_norm=False)
+            self.decoder = networks.decoder_k5(c, size, nz, width)
+            self.encoder_rec = networks.encoder_k5(c, size, nz, width, first_norm=False)
+            self.discriminator = networks.critic_k5(c, size, width, norm)
+        self.apply(networks.init_normal)
+
+    def stages(self) -> tuple[Stage, ...]:
+        settings = self.settings
+        generator = Phase(
+            "generator",
+            ("encoder", "decoder", "encoder_rec"),
+            self._generator_loss,
+            self.optimizer(settings.lr_g),
+        )
+        discriminator = Phase(
+            "discriminator",
+            ("discriminator",),
+            self._discriminator_loss,
+            self.optimizer(settings.lr_d),
+            repeats=self.critic_steps(),
+            after_step=self._after_discriminator,
+        )
+        order = (generator, discriminator)
+        return (Stage("gan", 50, order if settings.first == "generator" else order[::-1]),)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.discriminator.features(x)
+
+    def own_scores(self) -> dict[str, Score]:
+        return {
+            "enc_mse": Score("mse(h, h')", lambda v: mse(v.h, v.h_rec)),
+            "enc_l1": Score("||h - h'||_1", lambda v: (v.h - v.h_rec).abs().sum(1)),
+            "enc_l2": Score("||h - h'||_2", lambda v: (v.h - v.h_rec).norm(dim=1)),
+            "rec_l1": Score("||x - x'||_1", lambda v: (v.x - v.x_rec).abs().flatten(1).sum(1)),
+        }
+
+    def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        cfg = self.settings
+        h = self.encoder(batch.x)
+        x_rec = self.decoder(h)
+        h_rec = self.encoder_rec(x_rec)
+        batch.shared["x_rec"] = x_rec.detach()
+        out, features = self.discriminator.outputs(x_rec)
+        if cfg.adv_mode == "objective":
+            adv = self.objective.g_loss(out).mean()
+        else:
+            adv = mse(self.discriminator.features(batch.x), features).mean()
+        difference, code_difference = (batch.x - x_rec).float(), (h - h_rec).float()
+        if cfg.reductions == "mean":
+            con, enc = difference.abs().mean(), code_difference.square().mean()
+        else:
+            con, enc = difference.abs().flatten(1).sum(1).mean(), code_difference.norm(dim=1).mean()
+        total = cfg.w_adv * adv + cfg.w_con * con + cfg.w_enc * enc
+        return {"total": total, "adv": adv, "con": con, "enc": enc}
+
+    def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        x_rec = batch.shared.get("x_rec")
+        if x_rec is None:
+            x_rec = self.reconstruct(batch.x)
+        real_out, fake_out = self.discriminator(batch.x), self.discriminator(x_rec)
+        adversarial = 0.5 * self.objective.d_loss(real_out, fake_out)
+        terms = self.objective.regulariser(self.discriminator, [batch.x], [x_rec])
+        return {"total": adversarial + sum(terms.values()), "adversarial": adversarial, **terms}
+
+    def _after_discriminator(self, losses: Mapping[str, float]) -> None:
+        self.objective.after_critic_step(self.discriminator)
+        # A discriminator that has won gives no gradient: the authors' code starts it afresh. Only a loss
+        # bounded below by zero tells so; a critic's loss may be any number.
+        if self.settings.reinit_d and self.objective.kind == "logit" and losses["adversarial"] < 1e-5:
+            self.discriminator.apply(networks.init_normal)

@@ -1,0 +1,46 @@
+"""Packaging. The folders models, datasets and tools are installed inside inspect_gan, never as top-level packages."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+ENGINE = ("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting")
+OUTSIDE = ("models", "datasets", "tools")
+
+setup(
+    name="inspect-gan",
+    version="0.1.0",
+    description="Find defects on textured surfaces with GANs trained on good images only",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=["inspect_gan", "inspect_gan.configs"]
+    + [f"inspect_gan.{room}" for room in ENGINE + OUTSIDE],
+    package_dir={"inspect_gan": "inspect_gan", "inspect_gan.configs": "configs"}
+    | {f"inspect_gan.{room}": room for room in OUTSIDE},
+    package_data={"inspect_gan.configs": ["*.yaml"], "inspect_gan.reporting": ["*.html"]},
+    install_requires=[
+        "torch>=2.10",
+        "torchvision",
+        "lightning-fabric>=2.4,!=2.6.2,!=2.6.3",
+        "kornia",
+        "albumentations>=2.0",
+        "opencv-python-headless",
+        "scikit-image",
+        "tifffile",
+        "numpy",
+        "pydantic>=2",
+        "PyYAML",
+        "typer",
+        "rich",
+        "safetensors",
+        "tensorboard",
+        "matplotlib",
+        "jinja2",
+    ],
+    extras_require={
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"]
+    },
+    entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:main"]},
+)

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from inspect_gan.evaluation.metrics import (
+    PixelCurve,
+    above_percentile,
+    auroc,
+    average_precision,
+    precision_recall_f1,
+    top_k,
+    trapezoid_pr_area,
+)
+
+LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1], dtype=bool)
+SCORES = np.array([0.1, 0.2, 0.3, 0.35, 0.4, 0.8, 0.45, 0.6, 0.7, 0.9])
+
+two_classes = st.lists(st.tuples(st.booleans(), st.integers(-4, 4)), min_size=2, max_size=60).filter(
+    lambda pairs: len({label for label, _ in pairs}) == 2
+)
+
+
+def test_ranking_metrics_of_a_worked_example() -> None:
+    assert auroc(LABELS, SCORES) == pytest.approx(0.875)
+    assert average_precision(LABELS, SCORES) == pytest.approx(0.804167, abs=1e-6)
+    assert trapezoid_pr_area(LABELS, SCORES) == pytest.approx(0.766667, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("q", "expected"),
+    [(50, (0.8, 1, 0.888889)), (60, (0.75, 0.75, 0.75)), (80, (0.5, 0.25, 0.333333)), (90, (1, 0.25, 0.4))],
+)
+def test_percentile_thresholds_of_a_worked_example(q: float, expected: tuple[float, ...]) -> None:
+    result = precision_recall_f1(LABELS, above_percentile(SCORES, q))
+    assert result == pytest.approx(expected, abs=1e-6)
+
+
+def test_top_k_of_a_worked_example() -> None:
+    assert precision_recall_f1(LABELS, top_k(SCORES, 4)) == pytest.approx((0.75, 0.75, 0.75))
+
+
+def test_top_k_takes_the_earlier_of_equal_scores() -> None:
+    np.testing.assert_array_equal(top_k(np.array([1.0, 2.0, 1.0, 1.0]), 2), [True, True, False, False])
+
+
+@settings(deadline=None)
+@given(two_classes)
+def test_agrees_with_scikit_learn_under_ties(pairs: list[tuple[bool, int]]) -> None:
+    labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
+    assert auroc(labels, scores) == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores))
+    assert average_precision(labels, scores) == pytest.approx(
+        sklearn_metrics.average_precision_score(labels, scores)
+    )
+    precision, recall, _ = sklearn_metrics.precision_recall_curve(labels, scores)
+    assert trapezoid_pr_area(labels, scores) == pytest.approx(sklearn_metrics.auc(recall, precision))
+    predicted = scores > 0
+    expected = sklearn_metrics.precision_recall_fscore_support(
+        labels, predicted, average="binary", zero_division=np.nan
+    )[:3]
+    assert precision_recall_f1(labels, predicted) == pytest.approx(expected, nan_ok=True)
+
+
+@settings(deadline=None)
+@given(two_classes)
+def test_strictly_increasing_maps_change_nothing(pairs: list[tuple[bool, int]]) -> None:
+    labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
+    for other in (scores / 8 + 0.5, np.exp(scores), scores.astype(float) ** 3):
+        for metric in (auroc, average_precision, trapezoid_pr_area):
+            assert metric(labels, other) == metric(labels, scores)
+        np.testing.assert_array_equal(top_k(other, 3), top_k(scores, 3))
+
+
+def test_constant_scores_are_worth_nothing() -> None:
+    assert auroc(LABELS, np.ones(10)) == 0.5
+    assert average_precision(LABELS, np.ones(10)) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_undefined_metrics_are_nan(label: bool) -> None:
+    labels = np.full(10, label)
+    assert np.isnan(auroc(labels, SCORES))
+    assert average_precision(labels, SCORES) == pytest.approx(1 if label else np.nan, nan_ok=True)
+    assert trapezoid_pr_area(labels, SCORES) == pytest.approx(1 if label else np.nan, nan_ok=True)
+    assert np.isnan(auroc(np.empty(0), np.empty(0)))
+    nothing = np.zeros(10, dtype=bool)
+    assert precision_recall_f1(nothing, nothing) == pytest.approx((np.nan,) * 3, nan_ok=True)
+    assert precision_recall_f1(LABELS, nothing) == pytest.approx((np.nan, 0, 0), nan_ok=True)
+
+
+def test_bad_scores_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 of 10 scores are NaN"):
+        auroc(LABELS, np.array([np.nan, np.nan, *SCORES[2:]]))
+    with pytest.raises(ValueError, match=r"\(10,\) against \(9,\)"):
+        average_precision(LABELS, SCORES[1:])
+    with pytest.raises(ValueError, match=r"\(10,\) against \(10, 1\)"):
+        precision_recall_f1(LABELS, SCORES[:, None] > 0)
+
+
+def random_maps(seed: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of both signs and many magnitudes, defects somewhat higher: (5, 40, 50) scores and masks."""
+    rng = np.random.default_rng(seed)
+    masks = rng.random((5, 40, 50)) < 0.1
+    return (scale * (rng.normal(size=masks.shape) ** 3 + masks)).astype(np.float32), masks
+
+
+def curve_of(maps: np.ndarray, masks: np.ndarray) -> PixelCurve:
+    curve = PixelCurve()
+    for scores, mask in zip(maps, masks, strict=True):
+        curve.update(scores, mask)
+    return curve
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1, 1e20])
+def test_pixel_curve_equals_the_exact_metrics_at_any_scale(scale: float) -> None:
+    maps, masks = random_maps(0, scale)
+    curve = curve_of(maps, masks)
+    assert curve.auroc() == pytest.approx(auroc(masks.ravel(), maps.ravel()), abs=1e-4)
+    assert curve.average_precision() == pytest.approx(
+        average_precision(masks.ravel(), maps.ravel()), abs=1e-3
+    )
+
+
+@settings(deadline=None, max_examples=20)
+@given(two_classes)
+def test_pixel_curve_is_exact_for_scores_in_different_bins(pairs: list[tuple[bool, int]]) -> None:
+    labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
+    curve = curve_of(scores[None, None].astype(np.float16), labels[None, None])
+    assert curve.auroc() == pytest.approx(auroc(labels, scores))
+    assert curve.average_precision() == pytest.approx(average_precision(labels, scores))
+
+
+@pytest.mark.parametrize("start", [1.0, 1.5, 1e-10, -3.0])
+def test_scores_a_relative_2_to_the_minus_11_apart_are_told_apart(start: float) -> None:
+    low, high = sorted([start, start * (1 + 2**-11)])
+    curve = curve_of(np.array([[[low, high]]], dtype=np.float32), np.array([[[False, True]]]))
+    assert curve.auroc() == 1
+
+
+def test_negative_zero_ties_with_zero() -> None:
+    assert curve_of(np.array([[[-0.0, 0.0]]]), np.array([[[False, True]]])).auroc() == 0.5
+
+
+@pytest.mark.parametrize("fpr", [0, 0.001, 0.05, 0.5, 0.999])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_threshold_keeps_the_false_positive_rate(fpr: float, sign: int) -> None:
+    maps, masks = random_maps(1, sign)
+    threshold = curve_of(maps, masks).threshold_at_fpr(fpr)
+    normal = np.sort(maps[~masks])
+    assert (normal > threshold).mean() <= fpr
+    exact = normal[len(normal) - 1 - int(fpr * len(normal))]  # the lowest score that keeps the rate
+    assert (normal > exact).mean() <= fpr
+    assert 0 <= threshold - exact <= abs(exact) * 2**-12
+
+
+def test_threshold_that_flags_everything() -> None:
+    maps, masks = random_maps(1, 1)
+    assert curve_of(maps, masks).threshold_at_fpr(1) == -np.inf
+
+
+def test_infinite_scores_are_above_and_below_all_others() -> None:
+    curve = curve_of(np.array([[[-np.inf, 0, 1, np.inf]]]), np.array([[[False, False, False, True]]]))
+    assert curve.auroc() == 1
+    curve.update(np.full((1, 1), np.inf), np.zeros((1, 1), dtype=bool))
+    assert curve.threshold_at_fpr(0) == np.inf
+    assert 1 <= curve.threshold_at_fpr(0.25) <= 1 + 2**-12
+    assert curve.threshold_at_fpr(0.75) == -np.inf
+
+
+def test_pixel_curve_without_a_class_is_nan() -> None:
+    curve = curve_of(np.zeros((1, 4, 4)), np.zeros((1, 4, 4), dtype=bool))
+    assert np.isnan(curve.auroc())
+    assert np.isnan(curve.average_precision())
+    assert np.isnan(curve_of(np.zeros((1, 4, 4)), np.ones((1, 4, 4), dtype=bool)).threshold_at_fpr(0.05))
+
+
+def test_pixel_curve_refuses_nan_and_other_shapes() -> None:
+    curve = PixelCurve()
+    with pytest.raises(ValueError, match="1 scores are NaN"):
+        curve.update(np.array([[0, np.nan]]), np.zeros((1, 2), dtype=bool))
+    with pytest.raises(ValueError, match=r"map \(4, 4\) against mask \(4, 5\)"):
+        curve.update(np.zeros((4, 4)), np.zeros((4, 5), dtype=bool))

@@ -1,0 +1,37 @@
+"""`inspect-gan <command>`: all commands in one application; `python tools/<command>.py` runs the same code."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.tools import defect_map, demo, evaluate, list_names, prepare, train
+
+app = typer.Typer(
+    help="Find defects on textured surfaces with GANs trained on good images only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(prepare.app, name="prepare")
+app.command("train")(train.train)
+app.command("defect_map")(defect_map.defect_map)
+app.command("evaluate")(evaluate.evaluate)
+app.command("demo")(demo.demo)
+app.command("list")(list_names.list_names)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 fine, 1 NG images where asked, 2 bad usage or input, 3 training unhealthy."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="inspect-gan")
+    except InspectGanError as error:
+        Console(stderr=True, highlight=False).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Train a detector on a folder of good images."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Good images: a folder, a data-set folder or a list file.")],
+    out: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
+    config: Annotated[str | None, typer.Option(help="YAML file or the name of a packaged one.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Total training time.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Total training iterations.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    check_data: Annotated[
+        bool, typer.Option("--check-data", help="Only show what --data holds; exit 2 on any mismatch.")
+    ] = False,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...")] = None,
+) -> None:
+    """Train a detector on good images and calibrate it on a held-out part of them."""
+    from rich.console import Console
+
+    from inspect_gan.config import load_config
+    from inspect_gan.datasets import check_dataset, open_dataset
+    from inspect_gan.errors import InspectGanError
+
+    if minutes is not None and steps is not None:
+        raise typer.BadParameter("give --minutes or --steps, not both")
+    console = Console(highlight=False, soft_wrap=True)
+    changes = list(overrides or [])
+    changes += [f"training.minutes={minutes}"] if minutes is not None else []
+    changes += [f"training.steps={steps}"] if steps is not None else []
+    source = config or ("ganomaly" if not resume or out is None else str(out / "config.yaml"))
+    settings = load_config(source, changes)
+    dataset = open_dataset(data, settings.data.layout)
+    if check_data:
+        report = check_dataset(dataset)
+        console.print(report.text(), markup=False)
+        raise typer.Exit(2 if report.problems else 0)
+    if out is None:
+        raise InspectGanError("--out is missing: name the run directory to make, e.g. --out runs/first")
+
+    from inspect_gan.inspector import Inspector
+    from inspect_gan.training.fit import fit_run, source_of
+    from inspect_gan.training.loop import Interrupted
+
+    try:
+        fit_run([source_of(sample.image) for sample in dataset.train], settings, out, resume=resume, console=console)
+    except Interrupted:
+        console.print(f"stopped; go on with: inspect-gan train --data {data} --out {out} --resume")
+        raise typer.Exit(130) from None
+    calibration = Inspector.load(out).calibration()
+    low, high = calibration.interval
+    console.print(
+        f"threshold of {calibration.score}: {calibration.threshold:.4g}, for {calibration.target_fpr:.2%} false alarms per "
+        f"pixel (95 % interval {low:.2%} to {high:.2%}, {calibration.samples} held-out normal patches)\n"
+        f"run: {out}\nnext: inspect-gan defect_map {out} IMAGES --out maps"
+    )
+
+
+if __name__ == "__main__":
+    from inspect_gan.tools.cli import main
+
+    main(["train", *sys.argv[1:]])
