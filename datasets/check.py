@@ -65,9 +65,9 @@ def check_dataset(dataset: DataSet) -> Report:
 
     Problems: no training images; files that cannot be read; masks of another size, coloured, empty although
     the image is defective, or marked although it is good; an image with the same pixels in training and test.
-    Warnings: masks with values other than two; the same pixels twice within training or test; mixed bit
-    depths or channels; defective images without a mask where others have one. Images are compared by their
-    pixels, so a copy in another file format is found.
+    Warnings: masks with more than two values, or over half the image; the same pixels twice within training
+    or test; mixed bit depths or channels; defective images without a mask where others have one. Images are
+    compared by their pixels, so a copy in another file format is found.
     """
     masks = [sample for sample in dataset.test if sample.mask]
     report = Report(
@@ -134,6 +134,8 @@ def _check_mask(report: Report, sample: Sample, path: Path, shape: tuple[int, in
         report.problems.append(f"{path}: the mask is empty although {sample.image.name} counts as defective")
     if sample.defective is False and mask.any():
         report.problems.append(f"{path}: the mask marks a defect although {sample.image.name} counts as good")
+    if mask.mean() > 0.5:
+        report.warnings.append(f"{path}: the mask marks {mask.mean():.0%} of the image; is it inverted?")
     if len(values := np.unique(raw.array)) > 2:
         report.warnings.append(
             f"{path}: the mask has {len(values)} different values; those above half range count as defective"

@@ -125,7 +125,7 @@ def read_mvtec(path: Path) -> DataSet:
     training, tests, truths = (_kinds(path / name) for name in ("train", "test", "ground_truth"))
     if set(training) != {GOOD}:
         raise InspectGanError(
-            f"{path / 'train'}: holds {', '.join(training) or 'no folder'}; keep good images only (train/good)"
+            f"{path / 'train'}: holds {', '.join(training) or 'no folder'}; keep only good images, in good"
         )
     stray = set(truths) - set(tests)
     bare = set(tests) - set(truths) - {GOOD} if truths else set()

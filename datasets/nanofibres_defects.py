@@ -146,8 +146,8 @@ def _droplet(rng: np.random.Generator, size: int) -> Sprite:
         way = rng.uniform(0, 2 * np.pi)
         x, y = x + radius * np.cos(way), y + radius * np.sin(way)
         radius *= rng.uniform(0.4, 0.7)
-    height = cv2.GaussianBlur(height, (0, 0), 0.7)
-    value = _log_uniform(rng, 0.2, 0.7) * _lit(height, max(2.0, size / 10), 1.0)
+    rounded = cv2.GaussianBlur(height, (0, 0), 0.7)
+    value = _log_uniform(rng, 0.2, 0.7) * _lit(rounded, max(2.0, size / 10), 1.0)
     return alpha, value * (1 + 0.04 * smooth_field(rng, alpha.shape, 0.8))
 
 

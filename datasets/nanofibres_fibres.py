@@ -36,7 +36,7 @@ class FibreStyle:
     blur, defocus: standard deviation of the detector blur, and of the blur each layer adds to those below.
     jitter: standard deviation of the horizontal displacement of scan lines.
     charging: standard deviation of the slow relative brightness drift; a third of it as line streaks.
-    noise: shot noise; standard deviation at an exposure of 1, relative to that exposure.
+    noise: standard deviation of the noise at an exposure of 1; it grows with the exposure's power 3/4.
     """
 
     width: float = 7.5
@@ -55,10 +55,10 @@ class FibreStyle:
     defocus: float = 0.22
     jitter: float = 0.15
     charging: float = 0.06
-    noise: float = 0.05
+    noise: float = 0.06
 
     def __post_init__(self) -> None:
-        least = {"width": 1.0, "density": 0.01}
+        least = {"width": 1.0, "density": 0.01, "shadow_radius": 1.0}
         most = {"width_spread": 1.0, "bundling": 0.9, "shading": 1.0}
         for name, value in asdict(self).items():
             low, high = least.get(name, 0.0), most.get(name, np.inf)
@@ -139,8 +139,8 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, int], sigma: float)
     step = max(1, int(sigma))  # coarse grids keep large scales cheap
     coarse = (shape[0] // step + 2, shape[1] // step + 2)
     noise = cv2.GaussianBlur(rng.standard_normal(coarse, dtype=np.float32), (0, 0), sigma / step)
-    noise *= np.float32(2 * np.sqrt(np.pi) * sigma / step)
-    grown = cv2.resize(noise, (coarse[1] * step, coarse[0] * step), interpolation=cv2.INTER_CUBIC)
+    unit = noise * np.float32(2 * np.sqrt(np.pi) * sigma / step)
+    grown = cv2.resize(unit, (coarse[1] * step, coarse[0] * step), interpolation=cv2.INTER_CUBIC)
     return grown[: shape[0], : shape[1]]
 
 
@@ -161,10 +161,13 @@ def _random_fibre(rng: np.random.Generator, style: FibreStyle, shape: tuple[int,
         centre = centre + bend * np.sin(main * (2 * np.pi / wavelength) + rng.uniform(0, 2 * np.pi))
     cosine = 1 / np.sqrt(1 + np.gradient(centre) ** 2)
     centre = centre + 0.05 * style.width * smooth_line(rng, length, 1.8 * style.width)
-    gain = np.exp(0.18 * smooth_line(rng, length, 15 * style.width))
-    radius = _radius(rng, style, length)
     return Fibre(
-        steep, *(a.astype(np.float32) for a in (centre, cosine, radius, gain)), float(normal @ LIGHT)
+        steep,
+        centre.astype(np.float32),
+        cosine.astype(np.float32),
+        _radius(rng, style, length),
+        gain=np.exp(0.18 * smooth_line(rng, length, 15 * style.width)).astype(np.float32),
+        lit=float(normal @ LIGHT),
     )
 
 
@@ -220,8 +223,8 @@ class Painter:
 
     def __init__(self, style: FibreStyle, shape: tuple[int, int], cuts: Cuts | None = None) -> None:
         self.style, self.cuts = style, cuts
-        self.value = np.zeros(shape, np.float32)
-        self.owner = np.zeros(shape, np.int16)
+        self.value: np.ndarray = np.zeros(shape, np.float32)
+        self.owner: np.ndarray = np.zeros(shape, np.int16)
 
     def fibre(self, fibre: Fibre, order: int) -> None:
         """Paint one fibre as a band of pixels across its main axis."""
@@ -266,7 +269,7 @@ class Painter:
         """Dim and defocus everything painted so far, as the fibres of `layer`, painted next, lie above it."""
         style, (height, width) = self.style, self.value.shape
         cover = np.zeros((-(-height // SHADOW_SCALE), -(-width // SHADOW_SCALE)), np.uint8)
-        away = np.float32(LIGHT) * np.float32(-0.3 * style.width)
+        away = np.array(LIGHT, np.float32) * np.float32(-0.3 * style.width)
         for fibre in layer:
             thick = 2 * float(fibre.radius.mean()) / SHADOW_SCALE
             points = np.rint((fibre.points(16) + away) * (16 / SHADOW_SCALE)).astype(np.int32)

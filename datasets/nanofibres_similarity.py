@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 SIGMA = 6.0  # px, Gaussian window of the local mean and the local standard deviation
-BANDS = 24  # logarithmic bands of spatial frequency, 1/128 to 1/2 cycles per pixel
+BANDS = 18  # logarithmic bands of spatial frequency, 1/128 to 1/2 cycles per pixel
+SHORTEST_SIDE = 256
 
 
 def local_mean_std(image: np.ndarray, sigma: float = SIGMA) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +18,12 @@ def local_mean_std(image: np.ndarray, sigma: float = SIGMA) -> tuple[np.ndarray,
 
 
 def log_spectrum(image: np.ndarray) -> np.ndarray:
-    """(24,) log10 of the mean power of (H, W) in rings of growing spatial frequency, Hann window."""
+    """(18,) log10 of the mean power of (H, W) in rings of growing spatial frequency, Hann window.
+
+    Raises ValueError when a side is below 256 px: the lowest rings would be empty.
+    """
+    if min(image.shape) < SHORTEST_SIDE:
+        raise ValueError(f"sides of {SHORTEST_SIDE} px or more are needed, not {image.shape}")
     window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])
     power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2 / (window**2).sum()
     frequency = np.hypot(np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1]))
@@ -28,10 +34,10 @@ def log_spectrum(image: np.ndarray) -> np.ndarray:
 
 
 def similarity(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> dict[str, float]:
-    """Distances between two sets of (H, W) images of one grey scale, sides of 128 px or more; 0 is alike.
+    """Distances between two sets of (H, W) images of one grey scale, sides of 256 px or more; 0 is alike.
 
     grey, local_mean, local_std: earth mover's distance between the distributions over all pixels, in grey
-    levels; spectrum: mean absolute difference of the log10 power over 24 bands of spatial frequency;
+    levels; spectrum: mean absolute difference of the log10 power over 18 bands of spatial frequency;
     slope_a, slope_b: slopes of log10 power over log10 frequency of the sets' mean spectra.
     """
     described = [_describe(images) for images in (a, b)]

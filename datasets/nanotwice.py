@@ -1,8 +1,8 @@
 """Fetch NanoTWICE: scanning electron microscope images of nanofibres, with masks of their defects.
 
 D. Carrera, F. Manganini, G. Boracchi, E. Lanzarone, "Defect Detection in SEM Images of Nanofibrous
-Materials", IEEE Transactions on Industrial Informatics 13(2), 2017: 5 normal and 40 anomalous images. The data
-belong to their authors and are no part of this project; see their terms before publishing pictures.
+Materials", IEEE Transactions on Industrial Informatics 13(2), 2017: 5 normal and 40 anomalous images. The
+data belong to their authors and are no part of this project; see their terms before publishing pictures.
 """
 
 import hashlib
@@ -71,8 +71,8 @@ def download(
                 file.write(block)
         if expected_sha256 and digest.hexdigest() != expected_sha256.lower():
             raise InspectGanError(
-                f"{url}: the archive's SHA-256 is {digest.hexdigest()} instead of {expected_sha256}, so it is "
-                f"not the expected file; try again, or {_BY_HAND}"
+                f"{url}: the archive's SHA-256 is {digest.hexdigest()} instead of {expected_sha256}, so "
+                f"it is not the expected file; try again, or {_BY_HAND}"
             )
         _unpack(archive, url, staging / "data", counts)
         _publish(staging / "data", out)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inspect_gan.datasets.sources import find_images
+from inspect_gan.datasets.samples import require_images
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import read_raw, write_png
 from inspect_gan.patches.grid import Grid
@@ -16,9 +16,7 @@ def write_patches(images: Path, out: Path, *, size: int, stride: int) -> int:
     Returns how many. Raises InspectGanError for an unreadable image or one smaller than a patch, for floating-point
     images, and when `out` is not empty.
     """
-    found = find_images(images, recursive=False).images
-    if not found:
-        raise InspectGanError(f"{images} holds no images: name a folder of images")
+    found = require_images(images, recursive=False).images
     if out.exists() and any(out.iterdir()):
         raise InspectGanError(f"{out} is not empty: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
@@ -26,10 +24,12 @@ def write_patches(images: Path, out: Path, *, size: int, stride: int) -> int:
     for path in found:
         raw = read_raw(path)
         if raw.bit_depth == 32:
-            raise InspectGanError(f"{path} is a floating-point image, PNG patches cannot hold it: convert it to 16 bits")
+            raise InspectGanError(f"{path} is a floating-point image, a PNG cannot hold it: convert it to 16 bits")
         height, width, _ = raw.array.shape
         if min(height, width) < size:
-            raise InspectGanError(f"{path} is {height}×{width} px, smaller than a patch of {size} px: use a smaller --size")
+            raise InspectGanError(
+                f"{path} is {height}×{width} px, smaller than a patch of {size} px: use a smaller --size"
+            )
         for top, left, bottom, right in Grid(height, width, size, stride).boxes():
             patch = raw.array[top:bottom, left:right]
             write_png(out / f"{path.stem}_{top:05d}_{left:05d}.png", np.squeeze(patch))

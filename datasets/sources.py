@@ -10,6 +10,7 @@ list. For a folder the answers are narrowed until one remains:
 Sub-folders named like masks are never trained on unless the layout is chosen by name.
 """
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def open_dataset(path: Path | str, layout: str = "auto") -> DataSet:
     its images and masks do not pair.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InspectGanError(f"{path}: no such file or folder; check the path")
     if layout != "auto" and layout not in LAYOUTS:
         close = get_close_matches(layout, LAYOUTS, n=1)

@@ -3,7 +3,7 @@
 import inspect
 
 from inspect_gan.config import make_config, packaged_configs
-from inspect_gan.datasets import LAYOUTS
+from inspect_gan.datasets.layouts import LAYOUTS
 from inspect_gan.detector import detectors
 from inspect_gan.objectives import objectives
 

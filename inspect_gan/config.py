@@ -1,6 +1,7 @@
 """Settings of a run: typed, frozen, strict; read from YAML, changed by dotted overrides, recorded with the run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -71,7 +72,7 @@ class ScoringSettings(Settings):
     score: str = "res_structure"
     stride: int | None = Field(None, ge=1)
     window: Literal["uniform", "hann", "gaussian"] = "hann"
-    smooth: float = Field(0.125, ge=0, le=1)
+    smooth: float = Field(0.25, ge=0, le=1)
     target_fpr: float = Field(0.01, gt=0, lt=1)
     batch_size: int = Field(256, ge=1)
 
@@ -93,10 +94,15 @@ class Config(Settings):
         return {"name": value} if isinstance(value, str) else value
 
     def build(self, channels: int) -> Detector:
-        """The detector with fresh weights for patches of `channels` channels."""
-        detector = detectors.get(self.detector["name"])
-        settings = detector.make_settings(_without_name(self.detector))
-        return detector(PatchShape(channels, self.patches.size), settings, self.build_objective())
+        """The detector with fresh weights for patches of `channels` channels.
+
+        Raises InspectGanError when it has no score of the configured name.
+        """
+        detector_class = detectors.get(self.detector["name"])
+        settings = detector_class.make_settings(_without_name(self.detector))
+        detector = detector_class(PatchShape(channels, self.patches.size), settings, self.build_objective())
+        detector.check_score(self.score_name())
+        return detector
 
     def build_objective(self) -> Objective:
         objective = objectives.get(self.objective["name"])
@@ -129,11 +135,13 @@ def load_config(source: str | Path | None, overrides: Iterable[str] = ()) -> Con
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise InspectGanError(f"override '{override}' is not of the form key.sub=value")
+        lines[key] = f"override '{override}'"
         try:
             _put(values, key, yaml.safe_load(value))
         except yaml.YAMLError as error:
-            raise InspectGanError(f"override '{override}': '{value}' is not a YAML value") from error
-        lines[key] = f"override '{override}'"
+            raise InspectGanError(f"{lines[key]}: '{value}' is not a YAML value") from error
+        except TypeError as error:
+            raise InspectGanError(f"{lines[key]}: {error}") from None
     return make_config(values, lines)
 
 
@@ -141,10 +149,11 @@ def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = Non
     """Validate values and resolve detector and objective. lines: dotted key -> where it was written."""
     lines = lines or {}
     config = _validate(Config, values, "", lines)
-    detector = detectors.get(str(config.detector.get("name", DEFAULT_DETECTOR)))
+    with _located("detector.name", lines):
+        detector = detectors.get(str(config.detector.get("name", DEFAULT_DETECTOR)))
     chosen = _without_name(config.detector)
     preset = chosen.get("preset", "default")
-    if preset not in detector.presets:
+    if not isinstance(preset, str) or preset not in detector.presets:
         raise InspectGanError(
             f"{_where('detector.preset', lines)}unknown preset '{preset}': {did_you_mean(str(preset), detector.presets)}"
         )
@@ -152,7 +161,9 @@ def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = Non
         detector.settings_class, {**detector.presets[preset], **chosen}, "detector", lines
     )
     wanted = config.objective or {}
-    objective = objectives.get(str(wanted.get("name", detector.default_objective[preset])))
+    with _located("objective.name", lines):
+        objective = objectives.get(str(wanted.get("name", detector.default_objective[preset])))
+        detector.check_objective(objective.name)
     objective_settings = _validate(objective.settings_class, _without_name(wanted), "objective", lines)
     config = config.model_copy(
         update={
@@ -160,8 +171,8 @@ def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = Non
             "objective": {"name": objective.name, **objective_settings.model_dump()},
         }
     )
-    detector.check_objective(objective.name)
-    PatchShape(1, config.patches.size)
+    with _located("patches.size", lines):
+        PatchShape(1, config.patches.size)
     return config
 
 
@@ -208,15 +219,15 @@ def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        if isinstance(values, dict):
+            walk(root, "")
+    except (yaml.YAMLError, RecursionError) as error:
         raise InspectGanError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}, {}
-    if isinstance(values, dict):
-        values.pop("record", None)  # what a run's config.yaml adds about its own making
-    if root is None or not isinstance(values, dict):
+    if not isinstance(values, dict):
         raise InspectGanError(f"{name} must hold keys and values, found {type(values).__name__}")
-    walk(root, "")
+    values.pop("record", None)  # what a run's config.yaml adds about its own making
     return values, lines
 
 
@@ -225,7 +236,10 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     for parent in parents:
         inner = values.get(parent)
         # `objective: lsgan` is short for `objective: {name: lsgan}`; an override may add to either form.
-        inner = {"name": inner} if isinstance(inner, str) else dict(inner or {})
+        inner = {"name": inner} if isinstance(inner, str) else inner or {}
+        if not isinstance(inner, dict):
+            raise TypeError(f"'{parent}' is {inner!r} and has no keys")
+        inner = dict(inner)  # a YAML alias may stand for it elsewhere too
         values[parent] = inner
         values = inner
     values[last] = value
@@ -246,6 +260,15 @@ def _validate(model: type[M], values: Mapping[str, Any], prefix: str, lines: Map
             known = _known_keys(model, keys[:-1])
             raise InspectGanError(f"{where}unknown key '{dotted}': {did_you_mean(keys[-1], known)}") from None
         raise InspectGanError(f"{where}{dotted} = {error['input']!r}: {error['msg']}") from None
+
+
+@contextmanager
+def _located(dotted: str, lines: Mapping[str, str]) -> Iterator[None]:
+    """Puts where a key was written before an error about its value."""
+    try:
+        yield
+    except InspectGanError as error:
+        raise InspectGanError(f"{_where(dotted, lines)}{error}") from None
 
 
 def _known_keys(model: type[BaseModel], parents: list[str]) -> list[str]:

@@ -208,6 +208,12 @@ class Detector(nn.Module, ABC):
         """Every score by name: the detector's own, then the residual family."""
         return self.own_scores() | RESIDUAL_SCORES
 
+    def check_score(self, name: str) -> None:
+        """Raises InspectGanError with the nearest name unless the detector has the score."""
+        table = self.score_table()
+        if name not in table:
+            raise InspectGanError(f"{self.name} has no score '{name}': {did_you_mean(name, table)}")
+
     def scores(self, x: Tensor, names: Iterable[str] | None = None) -> Scores:
         """Scores of a batch; call in eval mode.
 
@@ -218,8 +224,7 @@ class Detector(nn.Module, ABC):
         view = self.view_class(self, x)
         result = Scores()
         for name in table if names is None else names:
-            if name not in table:
-                raise InspectGanError(f"{self.name} has no score '{name}': {did_you_mean(name, table)}")
+            self.check_score(name)
             value = table[name].compute(view).float()
             if value.dim() == 4:
                 result.maps[name] = value

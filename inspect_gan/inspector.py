@@ -19,8 +19,8 @@ from inspect_gan.imaging import Image, read
 from inspect_gan.imaging.arrays import from_array
 from inspect_gan.scoring.calibration import Calibration, CalibrationFile, calibrate
 from inspect_gan.scoring.predict import MapSettings, Predictor
-from inspect_gan.reporting.regions import Region, find_regions, mask_of
-from inspect_gan.reporting.verdict import Verdict, worst
+from inspect_gan.scoring.regions import Region, find_regions, mask_of
+from inspect_gan.scoring.verdict import Verdict, worst
 
 ImageLike = str | Path | np.ndarray | Image
 KEPT = (run.CONFIG, run.WEIGHTS, run.HELD_OUT, run.CALIBRATION)

@@ -15,7 +15,7 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     """A hint to append to an error: the nearest known name, or the list of all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
 
 
 class Registry(Generic[T]):
@@ -36,8 +36,10 @@ class Registry(Generic[T]):
 
         def add(cls: type[T]) -> type[T]:
             taken = self._classes.get(name)
-            if taken is not None and taken.__qualname__ != cls.__qualname__:
-                raise ValueError(f"{self.kind} name '{name}' is already taken by {taken.__qualname__}")
+            # The same class again is a reloaded module.
+            if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+                taker = f"{taken.__module__}.{taken.__qualname__}"
+                raise ValueError(f"{self.kind} name '{name}' is already taken by {taker}")
             self._classes[name] = cls
             cls.name = name  # type: ignore[attr-defined]
             return cls

@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Typed and frozen; an unknown key is an error, never a silently ignored wish."""
+    """Typed and frozen, numbers finite; an unknown key is an error, never a silently ignored wish."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -139,8 +139,8 @@ class Ganomaly(Detector):
     def own_scores(self) -> dict[str, Score]:
         return {
             "enc_mse": Score("mse(h, h')", lambda v: mse(v.h, v.h_rec)),
-            "enc_l1": Score("||h - h'||_1", lambda v: (v.h - v.h_rec).abs().sum(1)),
-            "enc_l2": Score("||h - h'||_2", lambda v: (v.h - v.h_rec).norm(dim=1)),
+            "enc_l1": Score("||h - h'||_1", lambda v: (v.h.float() - v.h_rec.float()).abs().sum(1)),
+            "enc_l2": Score("||h - h'||_2", lambda v: (v.h.float() - v.h_rec.float()).norm(dim=1)),
             "rec_l1": Score("||x - x'||_1", lambda v: (v.x - v.x_rec).abs().flatten(1).sum(1)),
         }
 

@@ -64,11 +64,13 @@ def conv_pyramid(
 
 
 def init_normal(module: nn.Module) -> None:
-    """N(0, 0.02²) for weights, zero biases; normalisation layers keep gain 1 and bias 0. Use with `apply`."""
+    """N(0, 0.02²) for weights, zero biases; normalisation layers start afresh at gain 1, bias 0. Use with `apply`."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
+        module.reset_parameters()
 
 
 def init_xavier(module: nn.Module) -> None:

@@ -9,6 +9,8 @@ Conventions, the same for every format and for images and masks alike:
 - Samples keep the range of their type: a 12-bit camera that writes 16-bit files uses a sixteenth of [0, 1].
 """
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -146,11 +148,13 @@ def _head(path: Path) -> bytes:
 
 def _bytes(path: Path, count: int = -1) -> bytes:
     """The file's first `count` bytes, all of them for -1."""
-    if path.is_dir():
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        raise InspectGanError(f"{path}: no such file, or no access to it; check the path") from error
+    if stat.S_ISDIR(mode):
         raise InspectGanError(f"{path}: a folder, not an image file; name one file in it")
-    if not path.exists():
-        raise InspectGanError(f"{path}: no such file; check the path")
-    if not path.is_file():
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
         raise InspectGanError(f"{path}: not a regular file; name an image file")
     try:
         with path.open("rb") as file:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -97,7 +98,7 @@ class _Wasserstein(Objective):
 
 
 class WassersteinSettings(Settings):
-    clip: float = 0.01
+    clip: float = Field(0.01, gt=0)
 
 
 @objectives.register("wgan")
@@ -113,13 +114,13 @@ class Wasserstein(_Wasserstein):
     def after_critic_step(self, network: nn.Module) -> None:
         for module in network.modules():
             # Clipping the gain of a normalisation layer to 0.01 would silence the layer, not bound the slope.
-            if not isinstance(module, nn.GroupNorm | nn.LayerNorm):
+            if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
                 for weight in module.parameters(recurse=False):
                     weight.clamp_(-self.settings.clip, self.settings.clip)
 
 
 class WassersteinGPSettings(Settings):
-    gp_weight: float = 10.0
+    gp_weight: float = Field(10.0, ge=0)
 
 
 @objectives.register("wgan_gp")
@@ -203,5 +204,6 @@ class MIM(Objective):
 
 
 def linearised_exp(u: Tensor, cut: float) -> Tensor:
-    """exp(u) for u <= cut, its tangent exp(cut) (1 + u - cut) above: continuous in value and slope, convex."""
-    return torch.where(u <= cut, torch.exp(u.clamp(max=cut)), math.exp(cut) * (1 + u - cut))
+    """exp(u) for u < cut, its tangent exp(cut) (1 + u - cut) above: continuous in value and slope, convex."""
+    # At the cut itself, which half precision hits often, only the tangent has a slope: clamp's may be zero there.
+    return torch.where(u < cut, torch.exp(u.clamp(max=cut)), math.exp(cut) * (1 + u - cut))

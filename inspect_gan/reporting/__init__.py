@@ -1,0 +1,1 @@
+"""From an anomaly map to regions, verdict, tables, pictures and a report."""

@@ -31,6 +31,7 @@ FACTS = {
     "score": "Score",
     "threshold": "Threshold (raw score; 1.0 in maps)",
     "target_fpr": "Target false-alarm rate",
+    "interval": "95 % interval of the false-alarm rate",
     "samples": "Held-out normal samples behind the threshold",
     "area_limit": "Largest region in held-out good material (px)",
     "peak_limit": "Highest map value in held-out good material",
@@ -86,7 +87,7 @@ def _view(inspection: Inspection, out: Path) -> dict[str, Any]:
 
 
 def _thumbnail(inspection: Inspection) -> tuple[int, int]:
-    """Width and height in px of the picture in the table. Known sizes let the browser load only what is in view."""
+    """Width and height in px of the picture in the table; lazy loading needs to know them."""
     if not inspection.width or not inspection.height:
         return THUMBNAIL
     scale = min(THUMBNAIL[0] / inspection.width, THUMBNAIL[1] / inspection.height)
@@ -113,7 +114,9 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 
 def _number(value: Any) -> str:
-    """Numbers with four significant digits, a dash for what is not known, all else as it is."""
+    """Numbers with four significant digits, intervals, a dash for what is not known, all else as it is."""
     if value is None:
-        return "–"
+        return "-"
+    if isinstance(value, list):
+        return " to ".join(_number(item) for item in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Pictures of maps and regions for people. One fixed colour scale: a map value has the same colour in every image."""
+"""Pictures of maps and regions for people, on one fixed colour scale: the same value, the same colour."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from inspect_gan.imaging.image import Image
-from inspect_gan.reporting.regions import THRESHOLD, Region, mask_of
-from inspect_gan.reporting.verdict import Verdict
+from inspect_gan.scoring.regions import THRESHOLD, Region, mask_of
+from inspect_gan.scoring.verdict import Verdict
 
 SCALE_TOP = 2 * THRESHOLD  # map value of the last colour; the threshold is the middle of the scale
 FAINT = 0.75 * THRESHOLD  # below this a map value leaves the image grey
@@ -38,8 +38,9 @@ def heatmap(map: np.ndarray) -> np.ndarray:
 def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
     """The grey image, translucent colours where the map nears or passes the threshold, and numbered regions.
 
-    map: (H, W) float32, threshold units; regions: of this map. Returns (H, W, 3) uint8 RGB. Contours run around
-    their regions, never over them: red for NG, amber for REVIEW; numbers are the regions' labels.
+    map: (H, W) float32, threshold units; regions: of this map. Returns (H, W, 3) uint8 RGB. Contours run
+    around their regions, never over them: red for NG, amber for REVIEW; numbers are the regions' labels.
+    Raises ValueError when map and image differ in size.
     """
     if map.shape != (image.height, image.width):
         raise ValueError(f"the map has the shape {map.shape}, its image {(image.height, image.width)}")
@@ -69,7 +70,7 @@ def _displayed(image: Image) -> np.ndarray:
 
 
 def _line_width(picture: np.ndarray) -> int:
-    """One pixel up to 1000 px, then growing, for the picture will be looked at on a screen of about that size."""
+    """One pixel for pictures of a screen's size, more for larger ones, which will be seen reduced to it."""
     return max(1, round(max(picture.shape[:2]) / 800))
 
 
@@ -79,16 +80,16 @@ def _draw_contour(
     """Draw `colour` around `mask`, leaving the pixels `inside` any region as they are. All (H, W[, 3])."""
     if mask.any():
         width = _line_width(picture)
-        distance = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_C, 3)  # to the nearest pixel of mask
-        picture[(distance <= 2 * width) & ~inside] //= 2  # a dark halo sets the line off from any background
-        picture[(distance <= width) & ~inside] = colour
+        to_mask = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_C, 3)
+        picture[(to_mask <= 2 * width) & ~inside] //= 2  # a dark halo sets the line off from any background
+        picture[(to_mask <= width) & ~inside] = colour
 
 
 def _draw_numbers(picture: np.ndarray, inside: np.ndarray, regions: Sequence[Region]) -> None:
     """A tag beside each region, worst first, off all regions where there is room.
 
-    Left out: a tag for which only the place of an earlier one remains, and tags on a picture so small that they
-    would hide a good part of it.
+    Left out: a tag for which only the place of an earlier one remains, and tags on a picture so small that
+    they would hide a good part of it.
     """
     height, width = picture.shape[:2]
     gap = 2 * _line_width(picture)

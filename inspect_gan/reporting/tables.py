@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from inspect_gan.imaging.writing import atomic_text
-from inspect_gan.reporting.regions import Region
-from inspect_gan.reporting.verdict import Verdict, worst
+from inspect_gan.scoring.regions import Region
+from inspect_gan.scoring.verdict import Verdict, worst
 
 IMAGES_CSV = "results.csv"
 REGIONS_CSV = "regions.csv"
@@ -35,9 +35,10 @@ IMAGE_COLUMNS = (
 class Inspection:
     """What is known of one image after inspection, or why it could not be inspected.
 
-    image: the inspected file. width, height: px. bit_depth: of the file. map_max: highest map value, in threshold
-    units. regions: as found, worst first. map, overlay, mask: files written for it, None where not written.
-    error: why it failed, None otherwise. seconds: wall time spent on it.
+    image: the inspected file. width, height: px. bit_depth: of the file. map_max: highest map value, in
+    threshold units. regions: as found, worst first. map, overlay, mask: files written for it, None where not
+    written. error: why it failed, None otherwise. seconds: wall time spent on it. Raises ValueError for a
+    record that has neither a result nor an error.
     """
 
     image: Path
@@ -76,12 +77,12 @@ class Inspection:
 
 
 def write_results(out: Path, inspections: Sequence[Inspection], header: Mapping[str, Any]) -> None:
-    """Write results.csv (a row per image), regions.csv (a row per region) and results.json (everything) to `out`.
+    """Write results.csv (per image), regions.csv (per region) and results.json (everything) to `out`.
 
-    header: how the results were made (run, score, stride, threshold, calibration, versions, ...), for the JSON
-    file. Paths are relative to `out`. The same results give the same bytes; the time spent is in results.json
-    only, so that the tables of two inspections can be compared. Raises InspectGanError when `out` cannot be
-    written to.
+    header: how the results were made (run, score, stride, threshold, calibration, versions, ...), for the
+    JSON file. Paths are relative to `out`. The same results give the same bytes; the time spent is in
+    results.json only, so that the tables of two inspections can be compared. Raises InspectGanError when
+    `out` cannot be written to.
     """
     images = [_image_row(inspection, out) for inspection in inspections]
     regions = [[_region_row(region) for region in inspection.regions] for inspection in inspections]
@@ -100,7 +101,9 @@ def write_results(out: Path, inspections: Sequence[Inspection], header: Mapping[
     }
     atomic_text(out / IMAGES_CSV, _csv(IMAGE_COLUMNS, images))
     atomic_text(out / REGIONS_CSV, _csv(("image", *REGION_COLUMNS), region_rows))
-    atomic_text(out / RESULTS_JSON, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    atomic_text(
+        out / RESULTS_JSON, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
 
 
 def counts(inspections: Sequence[Inspection]) -> dict[str, int]:
@@ -110,7 +113,7 @@ def counts(inspections: Sequence[Inspection]) -> dict[str, int]:
 
 
 def relative_path(path: Path, folder: Path) -> str:
-    """`path` as seen from `folder`, with forward slashes; absolute where no relative path exists (other drive)."""
+    """`path` as seen from `folder`, with forward slashes; absolute where there is no way (another drive)."""
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:
@@ -178,7 +181,7 @@ def _rounded(value: float | None) -> float | None:
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, columns)  # with its CRLF line ends, else a CR in a name is not quoted
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()

@@ -17,7 +17,7 @@ from scipy.stats import beta
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import atomic_text
 from inspect_gan.patches.stitch import Window
-from inspect_gan.reporting.regions import Limits, measure
+from inspect_gan.scoring.regions import Limits, measure
 from inspect_gan.scoring.predict import MapSettings
 
 

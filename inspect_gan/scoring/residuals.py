@@ -3,9 +3,6 @@
 x, x_rec: (B, C, S, S) in [-1, 1]. Maps are (B, 1, S, S), averaged over channels, higher = more anomalous.
 """
 
-from functools import cache
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,25 +78,24 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def _window_mean(x: Tensor) -> Tensor:
     # A separable filter on a small square is two matrix products, several times faster than convolutions. Never in
     # half precision: E[x²] - E[x]² would cancel to noise.
-    blur = torch.as_tensor(_blur_matrix(x.shape[-1]), device=x.device)
     with torch.autocast(x.device.type, enabled=False):
+        blur = _blur_matrix(x.shape[-1], x.device)
         return blur @ x @ blur.T
 
 
-@cache
-def _blur_matrix(size: int) -> np.ndarray:
+def _blur_matrix(size: int, device: torch.device) -> Tensor:
     """(S, S) float32 B such that B @ v blurs a column v with reflected borders.
 
-    An array, not a tensor: a kept tensor would carry the autocast, inference or export mode of the first call into
-    all later ones.
+    Made anew each time: a kept tensor would carry the inference or export mode of the first call into later ones.
     """
-    to = np.arange(size)[:, None]
-    source = np.arange(size)[None, :]
-    # Each source pixel weighs by its distance, and once more by that of its mirror image in either border.
+    source = torch.arange(size, device=device)
+    to = source[:, None]
+    # A source pixel weighs by its own distance, and again by that of its mirror image beyond either border.
     blur = _tap(to - source) + _tap(to + source) * (source > 0)
-    blur += _tap(to + source - 2 * (size - 1)) * (source < size - 1)
-    return (blur / blur.sum(1, keepdims=True)).astype(np.float32)
+    blur = blur + _tap(to + source - 2 * (size - 1)) * (source < size - 1)
+    return blur / blur.sum(1, keepdim=True)
 
 
-def _tap(distance: np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * (distance / SIGMA) ** 2) * (abs(distance) <= WINDOW // 2)
+def _tap(distance: Tensor) -> Tensor:
+    """Gaussian weight of a pixel at an integer distance, zero outside the window."""
+    return torch.exp(-0.5 * (distance / SIGMA).square()) * (distance.abs() <= WINDOW // 2)

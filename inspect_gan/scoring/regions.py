@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from inspect_gan.errors import InspectGanError
-from inspect_gan.reporting.verdict import Verdict
+from inspect_gan.scoring.verdict import Verdict
 
 THRESHOLD = 1.0
 
@@ -35,7 +35,9 @@ class Limits:
         for name, lowest in (("area", 0), ("peak", 1), ("min_area", 1)):
             value = getattr(self, name)
             if not value >= lowest:  # also refuses NaN
-                raise InspectGanError(f"the region limit {name} is {value}; give a number of at least {lowest}")
+                raise InspectGanError(
+                    f"the region limit {name} is {value}; give a number of at least {lowest}"
+                )
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class _Components:
 
 
 def measure(map: np.ndarray) -> list[tuple[int, float]]:
-    """(area px, peak) of every component of `map > 1.0`, whatever its size: what calibration derives limits from.
+    """(area px, peak) of every component of `map > 1.0`, whatever its size: what limits are derived from.
 
     map: (H, W) float32, threshold units. Raises InspectGanError where the map is not finite.
     """
@@ -138,13 +140,15 @@ def _components(map: np.ndarray) -> _Components:
         raise ValueError(f"a map has the shape (H, W), this one {map.shape}")
     # NaN > 1.0 is False: without this check a broken map would be reported as good.
     if not np.isfinite(map).all():
-        raise InspectGanError("the anomaly map holds values that are not finite; check the input and the model")
+        raise InspectGanError(
+            "the anomaly map holds values that are not finite; check the input and the model"
+        )
     above = map > THRESHOLD
     count, labels, stats, centroid = cv2.connectedComponentsWithStats(above.view(np.uint8), connectivity=8)
     left, top, width, height, area = stats[1:].T
 
     pixels = np.flatnonzero(above)
-    owner = labels.ravel()[pixels] - 1
+    owner: np.ndarray = labels.ravel()[pixels] - 1
     values = map.ravel()[pixels]
     peak = np.full(count - 1, -np.inf, dtype=np.float32)
     np.maximum.at(peak, owner, values)

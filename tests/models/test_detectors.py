@@ -1,0 +1,298 @@
+"""Every registered detector through the interface the engine uses: one training step of each phase, and scores."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from inspect_gan.config import make_config
+from inspect_gan.detector import PATCH_SIZES, Batch, Detector, PatchShape, Phase, Stage, detectors
+from inspect_gan.errors import InspectGanError
+from inspect_gan.objectives import Optimizer
+
+B = 4
+
+
+def build(
+    name: str, preset: str = "default", objective: str | None = None, shape: PatchShape | None = None, **settings: Any
+) -> Detector:
+    shape = shape or PatchShape()
+    torch.manual_seed(0)
+    values: dict[str, Any] = {
+        "detector": {"name": name, "preset": preset, "nz": 6, "width": 4, **settings},
+        "patches": {"size": shape.size},
+    }
+    return make_config(values | ({"objective": objective} if objective else {})).build(shape.channels)
+
+
+def patches(n: int, shape: PatchShape, seed: int = 0) -> Tensor:
+    """Smooth waves of many directions and wavelengths plus some noise, in [-1, 1]."""
+    random = torch.Generator().manual_seed(seed)
+    steps = torch.arange(shape.size) / 32
+    kx, ky, phase = (6 * torch.rand(3, n, shape.channels, 1, 1, generator=random)).unbind()
+    waves = torch.sin(kx * steps[:, None] + ky * steps[None, :] + phase)
+    noise = torch.rand(n, shape.channels, shape.size, shape.size, generator=random) * 2 - 1
+    return 0.7 * waves + 0.2 * noise
+
+
+# One step, as the training loop takes it.
+
+
+def start(detector: Detector, stage: Stage) -> dict[str, torch.optim.Optimizer]:
+    for name, network in detector.named_children():
+        network.train(name in stage.trains)
+    return {phase.name: optimizer(detector, phase) for phase in stage.phases}
+
+
+def optimizer(detector: Detector, phase: Phase) -> torch.optim.Optimizer:
+    wanted: Optimizer = phase.optimizer
+    parameters = [p for name in phase.trains for p in getattr(detector, name).parameters()]
+    if wanted.kind == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=wanted.lr)
+    if wanted.kind == "sgd":
+        return torch.optim.SGD(parameters, lr=wanted.lr)
+    adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[wanted.kind]
+    return adam(parameters, lr=wanted.lr, betas=wanted.betas)
+
+
+def step(
+    detector: Detector, phase: Phase, optimiser: torch.optim.Optimizer, batch: Batch, bf16: bool = False
+) -> dict[str, Tensor]:
+    for name, network in detector.named_children():
+        network.requires_grad_(name in phase.trains)
+    optimiser.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        losses = phase.loss(batch)
+    losses["total"].backward()
+    optimiser.step()
+    losses = {name: value.detach() for name, value in losses.items()}
+    if phase.after_step is not None:
+        phase.after_step({name: float(value) for name, value in losses.items()})
+    return losses
+
+
+def iteration(stage: Stage, draw: Iterator[Tensor]) -> Iterator[tuple[Phase, Batch]]:
+    """The phase steps of one iteration: each repeat after the first on a fresh batch."""
+    batch: Batch | None = None
+    for phase in stage.phases:
+        for repeat in range(phase.repeats):
+            if batch is None or repeat:
+                batch = Batch(next(draw))
+            yield phase, batch
+
+
+# The matrix: every preset with every objective on the smallest patch, every shape with the default objective.
+
+OBJECTIVES = [
+    (name, preset, objective)
+    for name in detectors.names()
+    for preset in detectors.get(name).presets
+    for objective in detectors.get(name).objectives
+]
+SHAPES = [
+    (name, preset, size, channels)
+    for name in detectors.names()
+    for preset in detectors.get(name).presets
+    for size in PATCH_SIZES
+    for channels in (1, 3)
+    if (size, channels) != (32, 1)  # in OBJECTIVES
+]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(("name", "preset", "objective"), OBJECTIVES)
+def test_every_objective_trains_and_scores(name: str, preset: str, objective: str, precision: str) -> None:
+    train_and_score(build(name, preset, objective), bf16=precision == "bf16-mixed")
+
+
+@pytest.mark.parametrize(("name", "preset", "size", "channels"), SHAPES)
+def test_every_patch_shape_trains_and_scores(name: str, preset: str, size: int, channels: int) -> None:
+    train_and_score(build(name, preset, shape=PatchShape(channels, size)), bf16=False)
+
+
+def train_and_score(detector: Detector, bf16: bool) -> None:
+    draw = (patches(B, detector.shape, seed) for seed in itertools.count())
+    for stage in detector.stages():
+        optimisers = start(detector, stage)
+        assert len(optimisers) == len(stage.phases)
+        idle = {name for name, _ in detector.named_children()} - set(stage.trains)
+        statistics = tensors(detector, idle)
+        for phase, batch in iteration(stage, draw):
+            before = {name: value.clone() for name, value in detector.named_parameters()}
+            losses = step(detector, phase, optimisers[phase.name], batch, bf16)
+            assert "total" in losses
+            for key, value in losses.items():
+                assert value.shape == () and value.isfinite(), key
+                assert value.dtype == torch.float32, key
+            check_movement(detector, phase, before)
+        # Networks no phase of the stage trains stay as they are, batch statistics included.
+        for key, value in tensors(detector, idle).items():
+            assert torch.equal(value, statistics[key]), key
+    check_scores(detector)
+
+
+def tensors(detector: Detector, names: set[str]) -> dict[str, Tensor]:
+    return {key: v.clone() for key, v in detector.state_dict().items() if key.partition(".")[0] in names}
+
+
+def check_movement(detector: Detector, phase: Phase, before: dict[str, Tensor]) -> None:
+    """Trained parameters have moved, all others are the same to the bit."""
+    for key, value in detector.named_parameters():
+        if key.partition(".")[0] not in phase.trains:
+            assert value.grad is None or not value.requires_grad, key
+            assert torch.equal(value, before[key]), key
+            continue
+        assert value.grad is not None, key
+        assert value.grad.isfinite().all(), key
+        # A critic's loss is a difference of outputs: their common offset, the last bias, has no gradient.
+        if not value.grad.any():
+            assert detector.objective.kind == "critic" and key.endswith("head.bias"), key
+        else:
+            assert not torch.equal(value, before[key]), key
+
+
+def check_scores(detector: Detector) -> None:
+    detector.eval()
+    state = {key: value.clone() for key, value in detector.state_dict().items()}
+    shape = detector.shape
+    x = patches(7, shape, seed=99)
+    order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
+    scores = detector.scores(x)
+    assert list(scores.patch) == list(detector.score_table())
+    assert set(detector.default_score.values()) <= set(scores.patch)
+    assert {"res_l1", "res_l2", "res_ssim", "res_structure", "res_contrast"} <= set(scores.maps)
+    alone = [detector.scores(x[i : i + 1]) for i in (0, 5)]
+    permuted = detector.scores(x[order])
+    for name, value in scores.patch.items():
+        assert value.shape == (7,), name
+        assert value.dtype == torch.float32
+        assert value.isfinite().all(), name
+        assert value.max() - value.min() > 1e-4 * value.abs().max(), f"{name} is constant"
+        assert torch.allclose(permuted.patch[name], value[order], rtol=1e-5, atol=1e-7), name
+        for i, single in zip((0, 5), alone, strict=True):
+            assert torch.allclose(single.patch[name], value[i : i + 1], rtol=1e-5, atol=1e-7), name
+    for name, value in scores.maps.items():
+        assert value.shape == (7, 1, shape.size, shape.size), name
+        assert torch.allclose(value.mean(dim=(1, 2, 3)), scores.patch[name])
+        assert torch.allclose(permuted.maps[name], value[order], atol=1e-5), name
+    # Scoring changes nothing in the detector.
+    for key, value in detector.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+# Scores on request.
+
+
+@pytest.mark.parametrize("name", detectors.names())
+class TestScores:
+    def test_only_the_named_ones(self, name: str) -> None:
+        detector = build(name).eval()
+        x = patches(3, detector.shape)
+        everything = detector.scores(x)
+        chosen = detector.scores(x, ["res_ssim", "res_feature"])
+        assert list(chosen.patch) == ["res_ssim", "res_feature"]
+        assert list(chosen.maps) == ["res_ssim"]
+        for key, value in chosen.patch.items():
+            assert torch.allclose(value, everything.patch[key], rtol=1e-5)
+
+    def test_unknown_name(self, name: str) -> None:
+        detector = build(name).eval()
+        wanted = re.escape(f"{name} has no score 'res_l3': did you mean 'res_l")
+        with pytest.raises(InspectGanError, match=wanted):
+            detector.scores(patches(1, detector.shape), ["res_l1", "res_l3"])
+
+    def test_residuals_are_those_of_the_reconstruction(self, name: str) -> None:
+        detector = build(name).eval()
+        x = patches(3, detector.shape)
+        difference = x - detector.reconstruct(x)
+        scores = detector.scores(x)
+        assert torch.allclose(scores.maps["res_l1"], difference.abs().mean(1, keepdim=True), atol=1e-6)
+        assert torch.allclose(scores.patch["res_l2"], difference.square().mean((1, 2, 3)), atol=1e-6)
+
+    def test_near_float32_under_autocast(self, name: str) -> None:
+        detector = build(name).eval()
+        x = patches(3, detector.shape)
+        plain = detector.scores(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = detector.scores(x)
+        for key, value in cast.patch.items():
+            assert value.dtype == torch.float32
+            assert torch.allclose(value, plain.patch[key], rtol=0.1, atol=1e-3), key
+
+    def test_samples_of_the_generator(self, name: str) -> None:
+        detector = build(name, shape=PatchShape(3, 64)).eval()
+        made = detector.generate(5)
+        if made is not None:
+            assert made.shape == (5, 3, 64, 64)
+            assert made.abs().max() <= 1
+            assert made.std(0).max() > 0
+
+
+# Declarations.
+
+
+@pytest.mark.parametrize("name", detectors.names())
+class TestDeclarations:
+    def test_phases_train_each_network_somewhere(self, name: str) -> None:
+        detector = build(name)
+        stages = detector.stages()
+        networks = {child for child, _ in detector.named_children()}
+        assert {child for stage in stages for child in stage.trains} == networks
+        for stage in stages:
+            assert stage.epochs >= 1 and stage.share > 0
+            assert len({phase.name for phase in stage.phases}) == len(stage.phases)
+
+    def test_incompatible_objective(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = detectors.get(name).objectives[0]
+        objective = build(name).objective
+        monkeypatch.setattr(detectors.get(name), "objectives", (first,) if objective.name != first else ("other",))
+        with pytest.raises(InspectGanError, match=f"{name} cannot be trained with objective '{objective.name}': use one of"):
+            detectors.get(name)(PatchShape(), detectors.get(name).make_settings({"nz": 4, "width": 2}), objective)
+
+    def test_user_learning_rates_win(self, name: str) -> None:
+        detector = build(name, lr_g=1.25e-3, lr_d=2.5e-3)
+        rates = {phase.optimizer.lr for phase in detector.stages()[0].phases}
+        assert rates == {1.25e-3, 2.5e-3}
+
+    def test_critic_steps(self, name: str) -> None:
+        def repeats(**settings: Any) -> set[int]:
+            return {phase.repeats for phase in build(name, **settings).stages()[0].phases}
+
+        if "wgan_gp" in detectors.get(name).objectives:
+            assert repeats(objective="wgan_gp") == {1, 5}
+            assert repeats(objective="wgan_gp", critic_steps=2) == {1, 2}
+        assert repeats(objective=detectors.get(name).objectives[0], critic_steps=3) == {1, 3}
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "words"),
+    [(1, 48, "use 32"), (1, 100, "use 128"), (1, 16, "use 32"), (2, 32, "2 channels"), (1, 256, "use 128")],
+)
+def test_unsupported_patch_shapes(channels: int, size: int, words: str) -> None:
+    with pytest.raises(InspectGanError, match=words):
+        PatchShape(channels, size)
+
+
+# Learning.
+
+
+@pytest.mark.parametrize("name", detectors.names())
+def test_learns_to_reproduce_a_few_patches(name: str) -> None:
+    """All stages in order on 64 fixed patches: the reconstruction comes nearer to them than their mean is."""
+    rates = {key: 2e-3 for key in ("lr_g", "lr_d", "lr_e") if key in detectors.get(name).settings_class.model_fields}
+    detector = build(name, nz=16, critic_steps=1, **rates)
+    x = patches(64, detector.shape)
+    batches = (x[torch.randperm(64)[:16]] for _ in itertools.count())
+    for stage in detector.stages():
+        optimisers = start(detector, stage)
+        for _ in range(100):
+            for phase, batch in iteration(stage, batches):
+                step(detector, phase, optimisers[phase.name], batch)
+    detector.eval()
+    with torch.no_grad():
+        error = detector.scores(x, ["res_l2"]).patch["res_l2"].mean()
+    assert error < 0.75 * x.var(0).mean()

@@ -1,0 +1,114 @@
+"""Thresholds from normal material."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.scoring.calibration import (
+    Calibration,
+    CalibrationFile,
+    calibrate,
+    conformal_quantile,
+    false_alarm_interval,
+)
+from inspect_gan.scoring.predict import MapSettings
+
+MAPS = MapSettings(stride=8)
+
+
+@pytest.mark.parametrize(("n", "alpha", "k"), [(99, 0.05, 95), (1000, 0.01, 991)])
+def test_order_statistic(n: int, alpha: float, k: int) -> None:
+    values = np.random.default_rng(0).permutation(np.arange(1, n + 1)).astype(float)
+    assert conformal_quantile(values, alpha) == k
+
+
+def test_too_few_samples_give_no_threshold() -> None:
+    assert conformal_quantile(np.arange(18.0), 0.05) == np.inf
+    assert conformal_quantile(np.arange(19.0), 0.05) == 18
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(20, 200), st.floats(0.05, 0.5), st.integers(0, 10_000))
+def test_coverage_holds_on_average(n: int, alpha: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rates = [(rng.random(500) > conformal_quantile(rng.random(n), alpha)).mean() for _ in range(200)]
+    # 200 repeats: the mean's standard error is below 0.005.
+    assert np.mean(rates) <= alpha + 0.02
+
+
+def test_pooled_values_use_the_independent_count() -> None:
+    values = np.repeat(np.arange(1.0, 100.0), 10)
+    assert conformal_quantile(values, 0.05, samples=99) == conformal_quantile(np.arange(1.0, 100.0), 0.05)
+    assert conformal_quantile(values, 0.05, samples=10) == np.inf
+
+
+def test_interval_contains_the_rate_and_narrows() -> None:
+    wide, narrow = false_alarm_interval(100, 0.05), false_alarm_interval(10_000, 0.05)
+    assert wide[0] < 0.05 < wide[1]
+    assert wide[0] < narrow[0] < 0.05 < narrow[1] < wide[1]
+    # One sample of one: the rate above the larger of nothing is uniform.
+    assert false_alarm_interval(1, 0.5) == pytest.approx((0.025, 0.975))
+
+
+def test_threshold_units_and_limits() -> None:
+    rng = np.random.default_rng(1)
+    raw = rng.random((128, 128)).astype(np.float32) * 0.5
+    raw[10:14, 20:25] = 2.0
+    found = calibrate([raw], "s", MAPS, 0.1, block=8)
+    assert found.samples == 256
+    units = found.normalise(raw)
+    assert units.dtype == np.float32
+    # k = ceil(257 · 0.9) = 232 of 256 samples.
+    assert (units > 1).mean() == pytest.approx(1 - 232 / 256, abs=1e-4)
+    assert found.peak_limit == pytest.approx(2.0 / found.threshold, rel=1e-6)
+    assert found.area_limit >= 20
+    assert found.normalise(np.array([found.threshold]))[0] == 1.0
+
+
+def test_flagged_share_of_normal_pixels_is_the_target() -> None:
+    maps = [np.random.default_rng(seed).gamma(2, size=(320, 320)) for seed in range(5)]
+    found = calibrate(maps[:4], "s", MAPS, 0.05, block=16)
+    assert (found.normalise(maps[4]) > 1).mean() == pytest.approx(0.05, abs=0.005)
+
+
+def test_scores_below_zero_keep_their_order_and_unit() -> None:
+    raw = np.random.default_rng(0).normal(-3, 1, size=(320, 320))
+    found = calibrate([raw], "critic", MAPS, 0.1, block=32)
+    assert found.origin == pytest.approx(-3, abs=0.05)
+    assert found.normalise(np.array([found.origin, found.threshold])) == pytest.approx([0, 1])
+
+
+def test_constant_scores_are_refused() -> None:
+    with pytest.raises(InspectGanError, match=r"'flat' is constant"):
+        calibrate([np.full((320, 320), 0.3)], "flat", MAPS, 0.1, block=32)
+
+
+def test_too_little_material_names_the_remedy() -> None:
+    with pytest.raises(InspectGanError, match=r"needs at least 99 held-out normal patches, there are 4.*at least 0\.2"):
+        calibrate([np.random.default_rng(0).random((64, 64))], "s", MAPS, 0.01, block=32)
+
+
+def test_file_keeps_one_entry_per_setting(tmp_path: Path) -> None:
+    raw = np.random.default_rng(0).random((320, 320))
+    calls = 0
+
+    def make(rate: float) -> Calibration:
+        nonlocal calls
+        calls += 1
+        return calibrate([raw], "s", MAPS, rate, block=32)
+
+    path = tmp_path / "calibration.json"
+    first = CalibrationFile(path).get("s", MAPS, 0.1, lambda: make(0.1))
+    again = CalibrationFile(path).get("s", MAPS, 0.1, lambda: make(0.1))
+    other = CalibrationFile(path).get("s", MAPS, 0.2, lambda: make(0.2))
+    assert (first, calls) == (again, 2)
+    assert other.threshold < first.threshold
+    assert len(json.loads(path.read_text())["calibrations"]) == 2
+    path.write_text("{")
+    with pytest.raises(InspectGanError, match="damaged"):
+        CalibrationFile(path)

@@ -1,0 +1,117 @@
+"""The one inference path."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from inspect_gan.config import make_config
+from inspect_gan.detector import Detector
+from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging import Image
+from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.scoring.predict import MapSettings, Predictor
+
+
+class Echo(Detector):
+    """Reconstructs black, so that the residual |x - x'| is the grey value itself."""
+
+    objectives = ("minimax",)
+
+    def stages(self):
+        return ()
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return torch.full_like(x, -1)
+
+    def features(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+    def own_scores(self):
+        return {}
+
+
+def echo(**preprocess: object) -> Predictor:
+    config = make_config({"objective": "minimax"})
+    from inspect_gan.detector import DetectorSettings, PatchShape
+
+    Echo.name = "echo"
+    detector = Echo(PatchShape(1, 32), DetectorSettings(), config.build_objective())
+    settings = Preprocess.model_validate({"size": 32, "channels": 1, **preprocess})
+    return Predictor(detector, settings, device="cpu", batch_size=7)
+
+
+def trained(batch_size: int, size: int = 32) -> Predictor:
+    config = make_config({"detector": {"width": 4, "nz": 8}, "patches": {"size": size}})
+    torch.manual_seed(0)
+    detector = config.build(1).eval()
+    return Predictor(detector, Preprocess(size=size, channels=1), device="cpu", batch_size=batch_size)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (33, 1027), (70, 45), (100, 64)])
+@pytest.mark.parametrize("window", ["uniform", "hann", "gaussian"])
+@pytest.mark.parametrize("stride", [32, 16, 5])
+def test_map_has_the_images_size_and_its_pixels(shape: tuple[int, int], window: str, stride: int) -> None:
+    pixels = np.random.default_rng(0).random((*shape, 1), dtype=np.float32)
+    maps = echo().score_maps(Image(pixels, 8), ["res_l1"], MapSettings(stride, window))  # type: ignore[arg-type]
+    assert maps["res_l1"].dtype == np.float32
+    np.testing.assert_allclose(maps["res_l1"], 2 * pixels[..., 0], atol=1e-5)
+
+
+def test_a_bright_pixel_comes_back_at_its_place_at_stride_one() -> None:
+    pixels = np.zeros((41, 53, 1), dtype=np.float32)
+    pixels[17, 39] = 1
+    found = echo().score_maps(Image(pixels, 8), ["res_l1"], MapSettings(1))["res_l1"]
+    assert np.unravel_index(found.argmax(), found.shape) == (17, 39)
+    smooth = echo().score_maps(Image(pixels, 8), ["res_l1"], MapSettings(1, smooth=3.0))["res_l1"]
+    assert np.unravel_index(smooth.argmax(), smooth.shape) == (17, 39)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.77, 2.0])
+def test_scaled_maps_fit_the_image(scale: float) -> None:
+    pixels = np.zeros((90, 131, 1), dtype=np.float32)
+    pixels[40:50, 80:90] = 1
+    found = echo(scale=scale).score_maps(Image(pixels, 8), ["res_l1"], MapSettings(8))["res_l1"]
+    assert found.shape == (90, 131)
+    rows, columns = np.nonzero(found > 1)
+    assert (rows.mean(), columns.mean()) == pytest.approx((44.5, 84.5), abs=0.6)
+
+
+def test_scores_do_not_depend_on_batch_size_or_other_images() -> None:
+    rng = np.random.default_rng(0)
+    image = Image(rng.random((70, 90, 1), dtype=np.float32), 8)
+    other = Image(rng.random((70, 90, 1), dtype=np.float32), 8)
+    names = list(trained(1).detector.score_table())
+    alone = trained(1).score_maps(image, names, MapSettings(16))
+    predictor = trained(256)
+    predictor.score_maps(other, names, MapSettings(16))
+    after = predictor.score_maps(image, names, MapSettings(16))
+    for name in names:
+        np.testing.assert_allclose(after[name], alone[name], rtol=1e-4, atol=1e-6)
+
+
+def test_patch_scores_agree_with_maps_of_one_patch() -> None:
+    image = Image(np.random.default_rng(0).random((32, 32, 1), dtype=np.float32), 8)
+    predictor = trained(4)
+    names = ["res_l2", "res_structure", "enc_mse"]
+    maps = predictor.score_maps(image, names, MapSettings(32, "uniform"))
+    grid, scores = predictor.patch_scores(image, names, 16)
+    assert len(grid) == 1
+    for name in names:
+        assert maps[name].mean() == pytest.approx(scores[name][0], rel=1e-5)
+
+
+def test_small_images_and_unknown_scores_are_refused() -> None:
+    small = Image(np.zeros((31, 500, 1), dtype=np.float32), 8)
+    with pytest.raises(InspectGanError, match="31×500 px, smaller than the patch of 32 px"):
+        echo().score_maps(small, ["res_l1"], MapSettings(8))
+    image = Image(np.zeros((40, 40, 1), dtype=np.float32), 8)
+    with pytest.raises(InspectGanError, match=r"no score 'res_l3': did you mean 'res_l\d'"):
+        echo().score_maps(image, ["res_l3"], MapSettings(8))
+
+
+def test_colour_is_taken_as_luma_by_a_grey_detector() -> None:
+    grey = np.random.default_rng(0).random((40, 40, 1), dtype=np.float32)
+    colour = Image(np.repeat(grey, 3, axis=2), 8)
+    a = echo().score_maps(colour, ["res_l1"], MapSettings(8))["res_l1"]
+    np.testing.assert_allclose(a, 2 * grey[..., 0], atol=1e-5)

@@ -1,0 +1,78 @@
+"""The folders models, datasets, tools and configs are found however the project is used, and shadow nothing."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROBE = (
+    "import inspect_gan.models.ganomaly, inspect_gan.datasets, inspect_gan.tools.cli, inspect_gan.config as c;"
+    "print(c.load_config('fanogan').detector['name'], inspect_gan.models.__file__)"
+)
+
+
+def probe(folder: Path, path: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {[str(path), *sys.path]!r}; {PROBE}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = tmp_path_factory.mktemp("wheel")
+    source = tmp_path_factory.mktemp("source") / "tree"
+    # Built from a copy: setuptools leaves its build folder in the tree it builds from.
+    tracked = ("inspect_gan", "models", "datasets", "tools", "configs", "setup.py", "pyproject.toml", "README.md")
+    import shutil
+
+    source.mkdir()
+    for name in tracked:
+        kind = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        kind(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", built, source]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(built.glob("*.whl"))
+
+
+def test_wheel_holds_every_module_and_no_top_level_strangers(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == {"inspect_gan"}
+    folders = {"inspect_gan": "inspect_gan"} | {
+        name: f"inspect_gan/{name}" for name in ("models", "datasets", "tools", "configs")
+    }
+    for folder, target in folders.items():
+        for file in (ROOT / folder).rglob("*"):
+            if file.suffix in (".py", ".yaml", ".html") and "__pycache__" not in file.parts:
+                assert f"{target}/{file.relative_to(ROOT / folder).as_posix()}" in names
+
+
+def test_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    assert probe(tmp_path, tmp_path / "site").startswith(f"fanogan {tmp_path / 'site'}")
+
+
+def test_source_tree_works_uninstalled(tmp_path: Path) -> None:
+    assert probe(tmp_path, ROOT).startswith("fanogan ")
+
+
+def test_help_loads_no_heavy_package() -> None:
+    code = (
+        "import sys\n"
+        "from inspect_gan.tools.cli import main\n"
+        "try:\n    main(['train', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'albumentations', 'matplotlib', 'cv2', 'skimage', 'kornia'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

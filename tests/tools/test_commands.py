@@ -1,0 +1,214 @@
+"""The commands as a user runs them: results, one-line errors, exit codes."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from inspect_gan.tools.cli import main
+
+TINY = ["detector.width=4", "detector.nz=8", "training.batch_size=8"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    code = stop.value.code
+    return (0 if code is None else int(code)), captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "fibres"
+    with pytest.raises(SystemExit) as stop:
+        main(["prepare", "nanofibres", "--out", str(out), "--normal", "3", "--defective", "2"]
+             + ["--height", "160", "--width", "224"])
+    assert stop.value.code in (0, None)
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    arguments = ["train", "--data", str(data), "--out", str(out), "--steps", "150", "data.holdout_fraction=0.4"]
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "scoring.target_fpr=0.05", *TINY])
+    assert stop.value.code in (0, None)
+    return out
+
+
+def test_train_leaves_a_complete_run(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert {"config.yaml", "weights.safetensors", "state.pt", "stats.jsonl", "calibration.json", "tb"} <= names
+
+
+def test_defect_map_writes_everything_at_the_images_size(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = sorted((data / "test" / "defect").glob("*.png"))
+    code, out, _ = run(capsys, "defect_map", trained, data / "test" / "defect", "--out", tmp_path / "maps")
+    assert code == 0
+    assert "report.html" in out
+    rows = list(csv.DictReader((tmp_path / "maps" / "results.csv").open(encoding="utf-8")))
+    assert [Path(row["image"]).name for row in rows] == [image.name for image in images]
+    document = json.loads((tmp_path / "maps" / "results.json").read_text(encoding="utf-8"))
+    for row, entry, image in zip(rows, document["images"], images, strict=True):
+        shape = cv2.imread(str(image), cv2.IMREAD_UNCHANGED).shape[:2]
+        values = tifffile.imread(tmp_path / "maps" / row["map"])
+        assert (values.shape, values.dtype) == (shape, np.float32)
+        mask = cv2.imread(str(tmp_path / "maps" / row["mask"]), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == shape
+        assert (mask > 0).sum() == int(row["defect_area_px"]) == sum(r["area_px"] for r in entry["regions"])
+        assert float(row["map_max"]) == pytest.approx(values.max(), rel=1e-6)
+        assert (row["verdict"] == "OK") == (not entry["regions"])
+    assert "<table" in (tmp_path / "maps" / "report.html").read_text(encoding="utf-8")
+
+
+def test_stricter_rate_raises_the_threshold(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thresholds = []
+    for rate in (0.2, 0.05):
+        run(capsys, "defect_map", trained, data / "test", "--out", tmp_path / str(rate), "--target-fpr", rate)
+        document = json.loads((tmp_path / str(rate) / "results.json").read_text(encoding="utf-8"))
+        thresholds.append(document["header"]["calibration"]["threshold"])
+    assert thresholds[0] < thresholds[1]
+
+
+def test_bad_images_are_rows_and_the_others_go_on(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(data / "test" / "defect", images)
+    (images / "0text.png").write_text("this is not a picture")
+    cv2.imwrite(str(images / "tiny.png"), np.zeros((10, 10), np.uint8))
+    code, out, err = run(capsys, "defect_map", trained, images, "--out", tmp_path / "maps")
+    assert code == 2
+    assert "Traceback" not in out + err
+    rows = {Path(row["image"]).name: row for row in csv.DictReader((tmp_path / "maps" / "results.csv").open())}
+    assert rows["0text.png"]["verdict"] == "ERROR"
+    assert "0text.png" in rows["0text.png"]["error"]
+    assert "smaller than the patch" in rows["tiny.png"]["error"]
+    assert sum(row["verdict"] != "ERROR" for row in rows.values()) == 2
+
+
+def test_fail_on_ng(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checks = (np.indices((160, 224)).sum(0) % 2 * 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "checks.png"), checks)
+    arguments = ["defect_map", trained, tmp_path / "checks.png", "--score", "res_l1", "--out", tmp_path / "maps"]
+    code, _, _ = run(capsys, *arguments, "--fail-on-ng")
+    verdict = next(csv.DictReader((tmp_path / "maps" / "results.csv").open()))["verdict"]
+    assert (code, verdict) == (1, "NG")
+    assert run(capsys, *arguments)[0] == 0
+
+
+def test_evaluate_reports_every_score_beside_the_baselines(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "evaluate", trained, "--images", data, "--out", tmp_path / "ev")
+    assert code == 0
+    metrics = json.loads((tmp_path / "ev" / "metrics.json").read_text(encoding="utf-8"))
+    names = {result["score"] for result in metrics["results"]}
+    assert {"res_structure", "res_l1", "enc_mse", "grey", "bright_smooth"} <= names
+    assert all(0 <= result["pixel_auroc"] <= 1 for result in metrics["results"])
+    assert metrics["coverage"]["pixel_false_alarm_rate"] <= 0.05
+    assert "(no learning)" in out
+    assert (tmp_path / "ev" / "metrics.png").stat().st_size > 1000
+
+
+def test_evaluate_with_separate_masks_and_its_refusals(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = data / "test" / "defect", data / "ground_truth" / "defect"
+    out = ["--out", tmp_path / "ev"]
+    assert run(capsys, "evaluate", trained, "--images", images, "--masks", masks, *out)[0] == 0
+    code, _, err = run(capsys, "evaluate", trained, "--images", data / "train" / "good", "--masks", masks, *out)
+    assert code == 2
+    assert "mask" in err
+    code, _, err = run(capsys, "evaluate", trained, "--images", images, *out)
+    assert code == 2
+    assert err.startswith("error: ")
+
+
+def test_evaluating_on_training_images_is_refused(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next((data / "train" / "good").glob("*.png"))
+    shutil.copyfile(image, tmp_path / "renamed.png")
+    (tmp_path / "masks").mkdir()
+    shape = cv2.imread(str(image), 0).shape
+    cv2.imwrite(str(tmp_path / "masks" / "renamed.png"), np.zeros(shape, np.uint8))
+    (tmp_path / "images").mkdir()
+    shutil.move(tmp_path / "renamed.png", tmp_path / "images")
+    arguments = ["--images", tmp_path / "images", "--masks", tmp_path / "masks", "--out", tmp_path / "ev"]
+    code, _, err = run(capsys, "evaluate", trained, *arguments)
+    assert code == 2
+    assert "renamed.png is the training image" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere", "--out", "r"], "nowhere"),
+        (["train", "--data", ".", "--out", "r", "training.minuts=3"], "did you mean 'minutes'"),
+        (["train", "--data", ".", "--out", "r", "--config", "ganomali"], "did you mean 'ganomaly'"),
+        (["train", "--data", ".", "--out", "r", "objective=ebgan2"], "unknown objective"),
+        (["train", "--data", ".", "--out", "r", "patches.size=48"], "use 32"),
+        (["defect_map", "nowhere", "x.png", "--out", "m"], "not a run directory"),
+        (["list", "scores", "--jsn"], "--json"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in out + err
+
+
+def test_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = run(capsys, "train", "--data", tmp_path / "empty", "--out", tmp_path / "run")
+    assert code == 2
+    assert "no images" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_data(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "train", "--data", data, "--check-data")
+    assert code == 0
+    assert "mvtec" in out
+    broken = tmp_path / "broken"
+    shutil.copytree(data, broken)
+    mask = next((broken / "ground_truth" / "defect").glob("*.png"))
+    cv2.imwrite(str(mask), np.full((10, 10), 255, np.uint8))
+    code, out, _ = run(capsys, "train", "--data", broken, "--check-data")
+    assert code == 2
+    assert mask.name in out
+
+
+def test_patch_files(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, _ = run(capsys, "prepare", "patches", data / "train" / "good", "--out", tmp_path / "p", "--size", "32")
+    assert code == 0
+    assert len(list((tmp_path / "p").glob("*.png"))) == 3 * 5 * 7
+    arguments = ["train", "--data", tmp_path / "p", "--out", tmp_path / "run", "--steps", "3"]
+    assert run(capsys, *arguments, "data.holdout_fraction=0.4", "scoring.target_fpr=0.05", *TINY)[0] == 0
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "list", "detectors", "--json")
+    assert code == 0
+    assert {"ganomaly", "fanogan"} <= set(json.loads(out))
+    assert "ganomaly.res_structure" in run(capsys, "list", "scores")[1]
+    for kind in ("objectives", "datasets", "configs"):
+        assert run(capsys, "list", kind)[1].strip()
