@@ -15,8 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=["inspect_gan", "inspect_gan.configs"]
-    + [f"inspect_gan.{room}" for room in ENGINE + OUTSIDE],
+    packages=["inspect_gan", "inspect_gan.configs"] + [f"inspect_gan.{room}" for room in ENGINE + OUTSIDE],
     package_dir={"inspect_gan": "inspect_gan", "inspect_gan.configs": "configs"}
     | {f"inspect_gan.{room}": room for room in OUTSIDE},
     package_data={"inspect_gan.configs": ["*.yaml"], "inspect_gan.reporting": ["*.html"]},
@@ -39,8 +38,6 @@ setup(
         "matplotlib",
         "jinja2",
     ],
-    extras_require={
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"]
-    },
+    extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"]},
     entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:main"]},
 )

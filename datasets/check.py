@@ -90,9 +90,7 @@ def check_dataset(dataset: DataSet) -> Report:
         )
     report.problems.sort()
     for part in (train, test):
-        report.warnings += [
-            f"{names(copies)} show the same pixels" for copies in part.values() if len(copies) > 1
-        ]
+        report.warnings += [f"{names(copies)} show the same pixels" for copies in part.values() if len(copies) > 1]
     bare = [sample.image for sample in dataset.test if sample.defective and not sample.mask]
     if masks and bare:
         report.warnings.append(f"{len(bare)} defective images have no mask ({names(bare)})")

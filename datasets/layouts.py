@@ -76,9 +76,7 @@ def read_list(path: Path) -> DataSet:
                 "mask's path after a comma"
             )
         if image == mask:
-            raise InspectGanError(
-                f"{path}: line {line} gives {image} as its own mask; correct the mask's path"
-            )
+            raise InspectGanError(f"{path}: line {line} gives {image} as its own mask; correct the mask's path")
         if image in lines:
             raise InspectGanError(f"{path}: line {line} repeats {image} of line {lines[image]}; remove one")
         lines[image] = line
@@ -153,9 +151,7 @@ def read_nanotwice(path: Path) -> DataSet:
     normal, anomalous = _child(path, "normal"), _child(path, ANOMALOUS)
     images = _child(anomalous, "images")
     if normal is None or images is None:
-        raise InspectGanError(
-            f"{path}: not a NanoTWICE folder; name the one with Normal and Anomalous/images"
-        )
+        raise InspectGanError(f"{path}: not a NanoTWICE folder; name the one with Normal and Anomalous/images")
     found = [require_images(folder, recursive=False) for folder in (normal, images)]
     return _structured("nanotwice", path, found, _judged(found[1], _child(anomalous, "gt"), ANOMALOUS))
 
@@ -169,9 +165,7 @@ def read_labelled(path: Path) -> DataSet:
     """normal/, optional anomalous/, and optional masks/ (one for each anomalous image, by name)."""
     normal, anomalous, masks = (_child(path, name) for name in ("normal", ANOMALOUS, "masks"))
     if normal is None:
-        raise InspectGanError(
-            f"{path}: no folder normal; put the normal images there, or choose another layout"
-        )
+        raise InspectGanError(f"{path}: no folder normal; put the normal images there, or choose another layout")
     known = {normal, anomalous, masks if anomalous else None}
     for folder in subfolders(path):
         if folder not in known and find_images(folder, recursive=True).images:

@@ -141,9 +141,7 @@ def _listed(owner: np.ndarray, kinds: Sequence[str]) -> list[Defect]:
 
 
 GENERATOR = "inspect-gan nanofibres"
-OWN_FILE = re.compile(
-    r"(train/good|test/good|test/defect|ground_truth/defect)/\d{3,}(_mask)?\.png|defects\.json"
-)
+OWN_FILE = re.compile(r"(train/good|test/good|test/defect|ground_truth/defect)/\d{3,}(_mask)?\.png|defects\.json")
 
 
 def write_dataset(
@@ -178,9 +176,7 @@ def write_dataset(
     images: dict[str, list[dict[str, object]]] = {}
     for group, (folder, count) in enumerate(counts.items()):
         for number in range(count):
-            image_seed, more = (
-                int(n) for n in np.random.SeedSequence([seed, group, number]).generate_state(2)
-            )
+            image_seed, more = (int(n) for n in np.random.SeedSequence([seed, group, number]).generate_state(2))
             defects = 4 + more % 9 if folder == "test/defect" else 0
             image = render(height, width, image_seed, defects=defects, bit_depth=bit_depth, style=style)
             name = f"{folder}/{number:03d}.png"
@@ -207,9 +203,7 @@ def _empty(out: Path) -> None:
                 raise InspectGanError(f"{out}: already holds {path.name}; give an empty or a new folder.")
             files.append(path)
         if files and not _is_ours(out / "defects.json"):
-            raise InspectGanError(
-                f"{out}: already holds images of another origin; give an empty or a new folder."
-            )
+            raise InspectGanError(f"{out}: already holds images of another origin; give an empty or a new folder.")
         for path in files:
             path.unlink()
     except OSError as error:

@@ -218,9 +218,7 @@ SPRITES: dict[str, Callable[[np.random.Generator, int], Sprite]] = {
 class Planner:
     """Chooses what is altered where, so that each defect can be seen and, if there is room, stands alone."""
 
-    def __init__(
-        self, fibres: Sequence[Fibre], style: FibreStyle, shape: tuple[int, int], count: int
-    ) -> None:
+    def __init__(self, fibres: Sequence[Fibre], style: FibreStyle, shape: tuple[int, int], count: int) -> None:
         self.fibres, self.style, self.count = fibres, style, count
         self.front = front_map(fibres, shape)
         self.free = np.ones(shape, bool)

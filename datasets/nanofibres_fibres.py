@@ -128,9 +128,7 @@ def smooth_line(rng: np.random.Generator, length: int, step: float) -> np.ndarra
     left = at.astype(np.int64)
     t = at - left
     # quadratic B-spline of white knots; 1.35 restores its mean variance to 1
-    curve = (
-        0.5 * (1 - t) ** 2 * knots[left] + (0.5 + t - t * t) * knots[left + 1] + 0.5 * t * t * knots[left + 2]
-    )
+    curve = 0.5 * (1 - t) ** 2 * knots[left] + (0.5 + t - t * t) * knots[left + 1] + 0.5 * t * t * knots[left + 2]
     return (1.35 * curve).astype(np.float32)
 
 

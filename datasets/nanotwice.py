@@ -107,9 +107,7 @@ def _staging(out: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".nanotwice-", dir=out.parent) as folder:
             yield Path(folder)
     except OSError as error:
-        raise InspectGanError(
-            f"{out}: cannot be made ({error}); free some space or choose another folder"
-        ) from error
+        raise InspectGanError(f"{out}: cannot be made ({error}); free some space or choose another folder") from error
 
 
 def _publish(data: Path, out: Path) -> None:
@@ -130,16 +128,12 @@ def _fetch(url: str, progress: Callable[[int, int], None] | None) -> Iterator[by
             while block := response.read(_BLOCK):
                 done += len(block)
                 if max(done, total) > MAX_BYTES:
-                    raise InspectGanError(
-                        f"{url}: more than {MAX_BYTES} bytes, so not this data set; {_BY_HAND}"
-                    )
+                    raise InspectGanError(f"{url}: more than {MAX_BYTES} bytes, so not this data set; {_BY_HAND}")
                 if progress:
                     progress(done, total)
                 yield block
     except urllib.error.HTTPError as error:
-        raise InspectGanError(
-            f"{url}: the server answered {error.code} {error.reason}; {_BY_HAND}"
-        ) from error
+        raise InspectGanError(f"{url}: the server answered {error.code} {error.reason}; {_BY_HAND}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise InspectGanError(f"{url}: cannot be downloaded ({reason}); try again, or {_BY_HAND}") from error
@@ -182,9 +176,7 @@ def _refuse_hostile(origin: str, entries: list[zipfile.ZipInfo]) -> None:
     size = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
     if size > MAX_BYTES or size > MAX_RATIO * packed:
-        raise InspectGanError(
-            f"{origin}: {packed} bytes would unpack to {size}, so not this data set; {_ORIGINAL}"
-        )
+        raise InspectGanError(f"{origin}: {packed} bytes would unpack to {size}, so not this data set; {_ORIGINAL}")
 
 
 def _targets(
@@ -201,9 +193,7 @@ def _targets(
         for folder, files in found.items():
             if parent.endswith(f"/{folder}".casefold()) and files.setdefault(path.name, entry) is not entry:
                 raise InspectGanError(f"{origin}: holds {folder}/{path.name} more than once; {_ORIGINAL}")
-    held = [
-        f"{len(found[folder])} in {folder} (expected {n})" for folder, n in zip(found, counts, strict=True)
-    ]
+    held = [f"{len(found[folder])} in {folder} (expected {n})" for folder, n in zip(found, counts, strict=True)]
     if tuple(len(files) for files in found.values()) != counts:
         raise InspectGanError(f"{origin}: not the NanoTWICE images: {', '.join(held)}; {_ORIGINAL}")
     _, images, masks = ({PurePosixPath(name).stem for name in files} for files in found.values())
@@ -211,8 +201,4 @@ def _targets(
         raise InspectGanError(
             f"{origin}: {len(unpaired)} masks or images lack their partner ({min(unpaired)}); {_ORIGINAL}"
         )
-    return [
-        (entry, PurePosixPath(folder) / name)
-        for folder, files in found.items()
-        for name, entry in files.items()
-    ]
+    return [(entry, PurePosixPath(folder) / name) for folder, files in found.items() for name, entry in files.items()]

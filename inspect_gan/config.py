@@ -15,7 +15,6 @@ from inspect_gan.objectives import Objective, objectives
 from inspect_gan.registry import did_you_mean
 from inspect_gan.settings import Settings
 
-
 DEFAULT_DETECTOR = "ganomaly"
 
 
@@ -78,10 +77,13 @@ class ScoringSettings(Settings):
 
 
 class Config(Settings):
-    """One run, made by `load_config` or `make_config`. detector and objective are resolved: {"name": ..., every setting of it}."""
+    """One run, made by `load_config` or `make_config`.
 
-    detector: dict[str, Any] = {}
-    objective: dict[str, Any] = {}
+    detector and objective are resolved: {"name": ..., every setting of it}.
+    """
+
+    detector: dict[str, Any] = Field(default_factory=dict)
+    objective: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0)
     patches: PatchSettings = PatchSettings()
     data: DataSettings = DataSettings()
@@ -155,11 +157,10 @@ def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = Non
     preset = chosen.get("preset", "default")
     if not isinstance(preset, str) or preset not in detector.presets:
         raise InspectGanError(
-            f"{_where('detector.preset', lines)}unknown preset '{preset}': {did_you_mean(str(preset), detector.presets)}"
+            f"{_where('detector.preset', lines)}unknown preset '{preset}': "
+            f"{did_you_mean(str(preset), detector.presets)}"
         )
-    settings = _validate(
-        detector.settings_class, {**detector.presets[preset], **chosen}, "detector", lines
-    )
+    settings = _validate(detector.settings_class, {**detector.presets[preset], **chosen}, "detector", lines)
     wanted = config.objective or {}
     with _located("objective.name", lines):
         objective = objectives.get(str(wanted.get("name", detector.default_objective[preset])))
@@ -219,7 +220,7 @@ def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
-        if isinstance(values, dict):
+        if root is not None:
             walk(root, "")
     except (yaml.YAMLError, RecursionError) as error:
         raise InspectGanError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error

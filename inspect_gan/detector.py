@@ -68,7 +68,7 @@ class Phase:
     loss: Callable[[Batch], dict[str, Tensor]]
     optimizer: Optimizer
     repeats: int = 1
-    after_step: Callable[[Mapping[str, float]], None] | None = None
+    after_step: Callable[[Mapping[str, Tensor]], None] | None = None
 
 
 @dataclass(frozen=True)

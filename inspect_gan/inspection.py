@@ -59,19 +59,22 @@ def inspect_images(
             try:
                 image = read(path)
                 result = inspector.inspect(
-                    image, score=score, stride=stride, target_fpr=target_fpr, min_area=min_area, um_per_px=um_per_px
+                    image,
+                    score=score,
+                    stride=stride,
+                    target_fpr=target_fpr,
+                    min_area=min_area,
+                    um_per_px=um_per_px,
                 )
             except InspectGanError as error:
                 found = Inspection(image=path, seconds=time.monotonic() - started, error=str(error))
             else:
-                files = {
-                    "map": out / "maps" / f"{stem}.tiff",
-                    "mask": out / "masks" / f"{stem}.png",
-                    "overlay": out / "overlays" / f"{stem}.png",
-                }
-                write_tiff(files["map"], result.map)
-                write_png(files["mask"], result.mask.astype(np.uint8) * 255)
-                write_png(files["overlay"], overlay(image, result.map, result.regions))
+                map_file = out / "maps" / f"{stem}.tiff"
+                mask_file = out / "masks" / f"{stem}.png"
+                overlay_file = out / "overlays" / f"{stem}.png"
+                write_tiff(map_file, result.map)
+                write_png(mask_file, result.mask.astype(np.uint8) * 255)
+                write_png(overlay_file, overlay(image, result.map, result.regions))
                 found = Inspection(
                     image=path,
                     seconds=time.monotonic() - started,
@@ -80,7 +83,9 @@ def inspect_images(
                     bit_depth=image.bit_depth,
                     map_max=result.score,
                     regions=result.regions,
-                    **files,
+                    map=map_file,
+                    mask=mask_file,
+                    overlay=overlay_file,
                 )
             done.append(found)
             progress(_line(found, len(done), len(paths)))

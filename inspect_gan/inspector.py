@@ -64,7 +64,7 @@ class Inspector:
     def fit(
         cls,
         images: Sequence[ImageLike] | str | Path,
-        config: Config | str | Path | None = None,
+        config: Config | str | Path = "ganomaly",
         *,
         out: str | Path | None = None,
         **budget: Any,

@@ -18,6 +18,10 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
 
 
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 class Registry(Generic[T]):
     """Classes of one kind by name.
 
@@ -37,9 +41,8 @@ class Registry(Generic[T]):
         def add(cls: type[T]) -> type[T]:
             taken = self._classes.get(name)
             # The same class again is a reloaded module.
-            if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-                taker = f"{taken.__module__}.{taken.__qualname__}"
-                raise ValueError(f"{self.kind} name '{name}' is already taken by {taker}")
+            if taken is not None and _full_name(taken) != _full_name(cls):
+                raise ValueError(f"{self.kind} name '{name}' is already taken by {_full_name(taken)}")
             self._classes[name] = cls
             cls.name = name  # type: ignore[attr-defined]
             return cls

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -81,9 +81,9 @@ class FAnoGAN(Detector):
     view_class = FAnoGANView
     published_optimizer = Optimizer("adam", 1e-4, (0.0, 0.9))
     objectives = ("minimax", "nonsaturating", "lsgan", "wgan", "wgan_gp", "hinge", "mim")
-    default_objective: Mapping[str, str] = {"default": "wgan_gp", "thesis": "wgan"}
-    default_score: Mapping[str, str] = {"default": "izi_f", "thesis": "izi_f"}
-    presets: Mapping[str, Mapping[str, Any]] = {
+    default_objective: ClassVar[Mapping[str, str]] = {"default": "wgan_gp", "thesis": "wgan"}
+    default_score: ClassVar[Mapping[str, str]] = {"default": "izi_f", "thesis": "izi_f"}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "thesis": {"lr_g": 5e-5, "lr_d": 5e-6, "kappa": 0.4, "squared": False},
     }
@@ -111,9 +111,7 @@ class FAnoGAN(Detector):
             ),
             Phase("generator", ("generator",), self._generator_loss, self.optimizer(settings.lr_g)),
         )
-        encoder = Phase(
-            "encoder", ("encoder",), self._encoder_loss, Optimizer("adam", settings.lr_e, (0.5, 0.999))
-        )
+        encoder = Phase("encoder", ("encoder",), self._encoder_loss, Optimizer("adam", settings.lr_e, (0.5, 0.999)))
         # A generator that is not yet good cannot be mended by its encoder: most of a short budget goes to it.
         return (Stage("gan", 50, gan, share=0.7), Stage("encoder", 100, (encoder,), share=0.3))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -80,9 +80,9 @@ class Ganomaly(Detector):
     settings: GanomalySettings
     view_class = GanomalyView
     objectives = ("minimax", "nonsaturating", "lsgan", "wgan", "wgan_gp", "hinge", "mim")
-    default_objective: Mapping[str, str] = {"default": "nonsaturating", "thesis": "nonsaturating"}
-    default_score: Mapping[str, str] = {"default": "enc_mse", "thesis": "enc_l1"}
-    presets: Mapping[str, Mapping[str, Any]] = {
+    default_objective: ClassVar[Mapping[str, str]] = {"default": "nonsaturating", "thesis": "nonsaturating"}
+    default_score: ClassVar[Mapping[str, str]] = {"default": "enc_mse", "thesis": "enc_l1"}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "thesis": {
             "lr_g": 5e-5,
@@ -172,7 +172,7 @@ class Ganomaly(Detector):
         terms = self.objective.regulariser(self.discriminator, [batch.x], [x_rec])
         return {"total": adversarial + sum(terms.values()), "adversarial": adversarial, **terms}
 
-    def _after_discriminator(self, losses: Mapping[str, float]) -> None:
+    def _after_discriminator(self, losses: Mapping[str, Tensor]) -> None:
         self.objective.after_critic_step(self.discriminator)
         # A discriminator that has won gives no gradient: the authors' code starts it afresh. Only a loss
         # bounded below by zero tells so; a critic's loss may be any number.

@@ -5,6 +5,7 @@ transposes double exactly, so every network serves S = 32, 64 and 128. Channels 
 """
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -47,9 +48,7 @@ def down(c_in: int, c_out: int, kernel: int, bias: bool = True) -> nn.Conv2d:
 def up(c_in: int, c_out: int, kernel: int, bias: bool = True) -> nn.ConvTranspose2d:
     """Transposed convolution that doubles height and width. kernel: 4 or 5."""
     padding = (kernel - 1) // 2
-    return nn.ConvTranspose2d(
-        c_in, c_out, kernel, stride=2, padding=padding, output_padding=kernel % 2, bias=bias
-    )
+    return nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=padding, output_padding=kernel % 2, bias=bias)
 
 
 def conv_pyramid(
@@ -64,7 +63,7 @@ def conv_pyramid(
 
 
 def init_normal(module: nn.Module) -> None:
-    """N(0, 0.02²) for weights, zero biases; normalisation layers start afresh at gain 1, bias 0. Use with `apply`."""
+    """N(0, 0.02²) for weights, zero biases; normalisation layers afresh, gain 1, bias 0. Use with `apply`."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -113,7 +112,7 @@ def generator_dcgan(channels: int, size: int, nz: int, width: int) -> nn.Sequent
         nn.LeakyReLU(SLOPE),
         nn.Unflatten(1, (widths[0], 4, 4)),
     ]
-    for c_in, c_out in zip(widths, widths[1:], strict=False):
+    for c_in, c_out in pairwise(widths):
         layers += [up(c_in, c_out, 4), *norm2d("batch", c_out), nn.LeakyReLU(SLOPE)]
     layers += [nn.Conv2d(widths[-1], channels, 5, padding=2), nn.Tanh()]
     return nn.Sequential(*layers)
@@ -166,7 +165,7 @@ def decoder_k4(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
         *norm2d("batch", widths[0]),
         nn.ReLU(),
     ]
-    for c_in, c_out in zip(widths, widths[1:], strict=False):
+    for c_in, c_out in pairwise(widths):
         layers += [up(c_in, c_out, 4, bias=False), *norm2d("batch", c_out), nn.ReLU()]
     layers += [up(widths[-1], channels, 4, bias=False), nn.Tanh()]
     return nn.Sequential(*layers)

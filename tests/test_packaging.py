@@ -31,14 +31,34 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = tmp_path_factory.mktemp("wheel")
     source = tmp_path_factory.mktemp("source") / "tree"
     # Built from a copy: setuptools leaves its build folder in the tree it builds from.
-    tracked = ("inspect_gan", "models", "datasets", "tools", "configs", "setup.py", "pyproject.toml", "README.md")
+    tracked = (
+        "inspect_gan",
+        "models",
+        "datasets",
+        "tools",
+        "configs",
+        "setup.py",
+        "pyproject.toml",
+        "README.md",
+    )
     import shutil
 
     source.mkdir()
     for name in tracked:
         kind = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
         kind(ROOT / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", built, source]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        built,
+        source,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return next(built.glob("*.whl"))
 

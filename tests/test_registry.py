@@ -1,5 +1,6 @@
 """Registration by decorator, search of a package on first use, messages."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,9 +31,9 @@ def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registr
     for name in ("cat", "dog"):
         (folder / f"{name}.py").write_text(MODULE.format(package=PACKAGE, name=name, cls=name.title()))
     monkeypatch.syspath_prepend(tmp_path)
-    package = __import__(PACKAGE)
-    package.registry = Registry("animal", PACKAGE)
-    yield package.registry
+    registry: Registry = Registry("animal", PACKAGE)
+    monkeypatch.setattr(importlib.import_module(PACKAGE), "registry", registry)
+    yield registry
     for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
         del sys.modules[name]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from inspect_gan.errors import InspectGanError
 from inspect_gan.tools import defect_map, demo, evaluate, list_names, prepare, train
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Find defects on textured surfaces with GANs trained on good images only.",
     no_args_is_help=True,
     add_completion=False,

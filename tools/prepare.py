@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make or fetch a data set.", no_args_is_help=True, rich_markup_mode=None)
+app: typer.Typer = typer.Typer(help="Make or fetch a data set.", no_args_is_help=True, rich_markup_mode=None)
 Out = Annotated[Path, typer.Option(help="Folder to make.")]
 
 
@@ -23,9 +23,7 @@ def nanofibres(
     """Draw SEM-like images of nanofibres, normal and defective, with masks (MVTec layout)."""
     from inspect_gan.datasets.nanofibres import write_dataset
 
-    write_dataset(
-        out, normal=normal, defective=defective, height=height, width=width, bit_depth=bit_depth, seed=seed
-    )
+    write_dataset(out, normal=normal, defective=defective, height=height, width=width, bit_depth=bit_depth, seed=seed)
     typer.echo(f"{normal} normal and {defective} defective images: {out}")
 
 

@@ -47,15 +47,21 @@ def train(
     from inspect_gan.training.loop import Interrupted
 
     try:
-        fit_run([source_of(sample.image) for sample in dataset.train], settings, out, resume=resume, console=console)
+        fit_run(
+            [source_of(sample.image) for sample in dataset.train],
+            settings,
+            out,
+            resume=resume,
+            console=console,
+        )
     except Interrupted:
         console.print(f"stopped; go on with: inspect-gan train --data {data} --out {out} --resume")
         raise typer.Exit(130) from None
     calibration = Inspector.load(out).calibration()
     low, high = calibration.interval
     console.print(
-        f"threshold of {calibration.score}: {calibration.threshold:.4g}, for {calibration.target_fpr:.2%} false alarms per "
-        f"pixel (95 % interval {low:.2%} to {high:.2%}, {calibration.samples} held-out normal patches)\n"
+        f"threshold of {calibration.score}: {calibration.threshold:.4g}, for {calibration.target_fpr:.2%} of good "
+        f"pixels flagged (95 % interval {low:.2%} to {high:.2%}, {calibration.samples} held-out normal patches)\n"
         f"run: {out}\nnext: inspect-gan defect_map {out} IMAGES --out maps"
     )
 

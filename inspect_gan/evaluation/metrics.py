@@ -57,9 +57,7 @@ def precision_recall_f1(labels: np.ndarray, predicted: np.ndarray) -> PrecisionR
     """Precision, recall and their harmonic mean. labels, predicted: (n,) bool."""
     labels, predicted = _flat_pair(labels, predicted)
     hits, alarms, anomalous = (int((labels & predicted).sum()), int(predicted.sum()), int(labels.sum()))
-    return PrecisionRecallF1(
-        _ratio(hits, alarms), _ratio(hits, anomalous), _ratio(2 * hits, alarms + anomalous)
-    )
+    return PrecisionRecallF1(_ratio(hits, alarms), _ratio(hits, anomalous), _ratio(2 * hits, alarms + anomalous))
 
 
 def above_percentile(scores: np.ndarray, q: float) -> np.ndarray:

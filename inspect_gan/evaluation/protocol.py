@@ -72,6 +72,7 @@ def evaluate(
     curves: dict[str, PixelCurve] = {}
     patch_parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     label_parts: list[np.ndarray] = []
+    defect_pixels = pixels = 0
     (out / "maps").mkdir(parents=True, exist_ok=True)
     for number, sample in enumerate(samples):
         image = read(sample.image)
@@ -81,7 +82,10 @@ def evaluate(
             )
         mask = _truth(sample, image)
         maps = predictor.score_maps(image, names, settings)
-        write_tiff(_map_file(out, number), calibration.normalise(maps[calibration.score]))
+        maps[calibration.score] = calibration.normalise(maps[calibration.score])
+        write_tiff(_map_file(out, number), maps[calibration.score])
+        defect_pixels += int(mask.sum())
+        pixels += mask.size
         for name, values in (maps | baseline_maps(image)).items():
             curves.setdefault(name, PixelCurve()).update(values, mask)
         grid, scores = predictor.patch_scores(image, names, patch_stride)
@@ -102,12 +106,9 @@ def evaluate(
                 None if scores_of is None else _known(average_precision(labels, scores_of)),
             )
         )
-    own = PixelCurve()
-    shares = [own.update(*pair) or float(pair[1].mean()) for pair in _stored(out, samples)]
-    coverage = defect_coverage(_stored(out, samples), own.threshold_at_fpr(COVERAGE_FPR))
-    evaluation = Evaluation(
-        calibration.score, len(samples), float(np.mean(shares)), tuple(results), coverage
-    )
+    threshold = curves[calibration.score].threshold_at_fpr(COVERAGE_FPR)
+    coverage = defect_coverage(_stored(out, samples), threshold)
+    evaluation = Evaluation(calibration.score, len(samples), defect_pixels / pixels, tuple(results), coverage)
     _write(out, evaluation, {**header, "score": calibration.score, "maps": asdict(settings)})
     return evaluation
 

@@ -24,6 +24,6 @@ def from_array(array: np.ndarray, path: Path | None = None) -> Image:
         return Image(to_float(array), 8 * array.dtype.itemsize, path)
     if not np.issubdtype(array.dtype, np.floating):
         raise InspectGanError(f"{name} is of type {array.dtype}: give uint8, uint16, or floats in [0, 1]")
-    if not (np.isfinite(array).all() and 0 <= array.min() and array.max() <= 1):
+    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
         raise InspectGanError(f"{name} holds values outside [0, 1] or not finite: divide by the largest possible value")
     return Image(array.astype(np.float32), 32, path)

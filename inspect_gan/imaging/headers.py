@@ -156,9 +156,7 @@ def _bmp_complete(data: bytes) -> bool:
     size = _bmp_size(data)
     if size is None or len(data) < 34:
         return False
-    if (
-        int.from_bytes(data[30:34], "little") in (1, 2) and data[14] != 12
-    ):  # run-length: rows have no fixed length
+    if int.from_bytes(data[30:34], "little") in (1, 2) and data[14] != 12:  # run-length: rows have no fixed length
         return len(data) >= int.from_bytes(data[2:6], "little")
     bits = int.from_bytes(data[24:26] if data[14] == 12 else data[28:30], "little")
     row = (size[1] * bits + 31) // 32 * 4

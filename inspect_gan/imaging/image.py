@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-
 REC601 = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 

@@ -69,9 +69,7 @@ def read_raw(path: Path | str, page: int | None = None) -> RawImage:
         array = read_tiff(path, page)
     else:
         if page not in (None, 1):
-            raise InspectGanError(
-                f"{path}: page {page} does not exist, a {form} file has one; leave the page out"
-            )
+            raise InspectGanError(f"{path}: page {page} does not exist, a {form} file has one; leave the page out")
         array = _decode(path, form)
     if array.dtype.kind == "f":
         array = _checked_float(path, array)
@@ -96,9 +94,7 @@ def to_mask(raw: RawImage, shape: tuple[int, int] | None = None) -> np.ndarray:
     """
     height, width, channels = raw.array.shape
     if shape is not None and (height, width) != tuple(shape):
-        turned = (
-            " (turned by 90 degrees: orientation tags are not applied)" if (width, height) == shape else ""
-        )
+        turned = " (turned by 90 degrees: orientation tags are not applied)" if (width, height) == shape else ""
         raise InspectGanError(
             f"{raw.path}: the mask has {width} x {height} pixels, its image {shape[1]} x {shape[0]}{turned}; "
             "draw or export the mask at the image's own size"
@@ -192,9 +188,7 @@ def _decode(path: Path, form: str) -> np.ndarray:
     except cv2.error:
         decoded = None
     if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
-        raise InspectGanError(
-            f"{path}: the {form} data cannot be decoded (damaged or unusual); export it again"
-        )
+        raise InspectGanError(f"{path}: the {form} data cannot be decoded (damaged or unusual); export it again")
     return decoded[..., None] if decoded.ndim == 2 else decoded[..., 2::-1]
 
 

@@ -83,9 +83,7 @@ def _check_page(path: Path, page: tifffile.TiffPage) -> None:
     """Refuse what cannot become grey or RGB in [0, 1], before anything is decoded."""
     check_size(path, page.imagelength, page.imagewidth)
     if page.imagedepth != 1:
-        raise InspectGanError(
-            f"{path}: a volume of {page.imagedepth} slices in one page; save one slice as an image"
-        )
+        raise InspectGanError(f"{path}: a volume of {page.imagedepth} slices in one page; save one slice as an image")
     if page.photometric not in _COLOURS:
         raise InspectGanError(
             f"{path}: unsupported colour model {_name(page.photometric)}; save the image as grey or RGB"
@@ -95,9 +93,7 @@ def _check_page(path: Path, page: tifffile.TiffPage) -> None:
     declared = bool(page.extrasamples) and page.extrasamples[0] in _ALPHA
     is_alpha = extra == 1 and (declared or page.photometric == PHOTOMETRIC.RGB)
     if extra and not is_alpha:
-        raise InspectGanError(
-            f"{path}: {page.samplesperpixel} channels per pixel; save one grey channel or RGB"
-        )
+        raise InspectGanError(f"{path}: {page.samplesperpixel} channels per pixel; save one grey channel or RGB")
     if page.bitspersample not in _BITS.get(page.sampleformat, ()):
         kind = f"{page.bitspersample}-bit samples ({_name(page.dtype or 'unknown type')})"
         raise InspectGanError(
@@ -110,15 +106,11 @@ def _check_complete(path: Path, page: tifffile.TiffPage, file_bytes: int) -> Non
     """Every strip or tile must have been written (neither offset nor length zero) and lie inside the file."""
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if not segments or any(not start or not size or start + size > file_bytes for start, size in segments):
-        raise InspectGanError(
-            f"{path}: the TIFF file is cut short (pixel data missing); copy or export it again"
-        )
+        raise InspectGanError(f"{path}: the TIFF file is cut short (pixel data missing); copy or export it again")
 
 
 def _decode(path: Path, index: int, page: tifffile.TiffPage) -> np.ndarray:
-    has_codec = (
-        page.compression in tifffile.TIFF.DECOMPRESSORS and page.predictor in tifffile.TIFF.UNPREDICTORS
-    )
+    has_codec = page.compression in tifffile.TIFF.DECOMPRESSORS and page.predictor in tifffile.TIFF.UNPREDICTORS
     if page.photometric == PHOTOMETRIC.YCBCR or not has_codec:
         return _decode_with_opencv(path, index, page)
     try:

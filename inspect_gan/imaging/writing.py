@@ -59,19 +59,11 @@ def write_png(path: Path | str, array: np.ndarray) -> None:
     Raises InspectGanError when the file cannot be written, ValueError for an array of another kind.
     """
     grey = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if (
-        array.dtype not in (np.uint8, np.uint16)
-        or not (grey.ndim == 2 or grey.shape[2:] == (3,))
-        or not grey.size
-    ):
-        raise ValueError(
-            f"expected uint8 or uint16 of (H, W) or (H, W, 3), not {array.dtype} of {array.shape}"
-        )
+    if array.dtype not in (np.uint8, np.uint16) or not (grey.ndim == 2 or grey.shape[2:] == (3,)) or not grey.size:
+        raise ValueError(f"expected uint8 or uint16 of (H, W) or (H, W, 3), not {array.dtype} of {array.shape}")
     ok, encoded = cv2.imencode(".png", grey if grey.ndim == 2 else np.ascontiguousarray(grey[..., ::-1]))
     if not ok:
-        raise InspectGanError(
-            f"{path}: {array.shape[1]} x {array.shape[0]} pixels do not fit a PNG; write a TIFF"
-        )
+        raise InspectGanError(f"{path}: {array.shape[1]} x {array.shape[0]} pixels do not fit a PNG; write a TIFF")
     atomic_bytes(path, encoded.tobytes())
 
 

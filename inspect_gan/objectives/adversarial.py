@@ -103,7 +103,7 @@ class WassersteinSettings(Settings):
 
 @objectives.register("wgan")
 class Wasserstein(_Wasserstein):
-    """Wasserstein distance; D's weights are clipped to [-clip, clip] after each of its steps (Arjovsky 2017, alg. 1)."""
+    """Wasserstein distance; D's weights are clipped to [-clip, clip] after each step (Arjovsky 2017, alg. 1)."""
 
     batch_norm_in_critic = False
     optimizer = Optimizer("rmsprop", 5e-5)
@@ -205,5 +205,5 @@ class MIM(Objective):
 
 def linearised_exp(u: Tensor, cut: float) -> Tensor:
     """exp(u) for u < cut, its tangent exp(cut) (1 + u - cut) above: continuous in value and slope, convex."""
-    # At the cut itself, which half precision hits often, only the tangent has a slope: clamp's may be zero there.
+    # Half precision often hits the cut itself, where clamp has no slope: it belongs to the tangent.
     return torch.where(u < cut, torch.exp(u.clamp(max=cut)), math.exp(cut) * (1 + u - cut))

@@ -75,7 +75,7 @@ class Objective(ABC):
         """Terms to add to the discriminator loss, by name. real and fake: the critic's arguments, each (B, ...)."""
         return {}
 
-    def after_critic_step(self, network: nn.Module) -> None:
+    def after_critic_step(self, network: nn.Module) -> None:  # noqa: B027  most objectives do nothing here
         """Called with the discriminator after each of its optimiser steps."""
 
     @abstractmethod

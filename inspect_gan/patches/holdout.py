@@ -70,9 +70,7 @@ def split(
     raise ValueError(f"unknown hold-out mode {mode!r}: choose auto, image or band")
 
 
-def _split_images(
-    sizes: Sequence[tuple[int, int]], patch: int, fraction: float, rng: np.random.Generator
-) -> Split:
+def _split_images(sizes: Sequence[tuple[int, int]], patch: int, fraction: float, rng: np.random.Generator) -> Split:
     if len(sizes) < 2:
         raise InspectGanError(
             "one normal image cannot be divided into training and held-out images: add at least "
@@ -87,9 +85,7 @@ def _split_images(
     )
 
 
-def _split_bands(
-    sizes: Sequence[tuple[int, int]], patch: int, fraction: float, rng: np.random.Generator
-) -> Split:
+def _split_bands(sizes: Sequence[tuple[int, int]], patch: int, fraction: float, rng: np.random.Generator) -> Split:
     train, held_out = [], []
     at_right = rng.integers(2, size=len(sizes)).astype(bool)
     for image, (height, width) in enumerate(sizes):

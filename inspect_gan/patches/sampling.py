@@ -56,8 +56,7 @@ class RandomPatches:
         self._ends = np.cumsum([rows * cols for rows, cols in spans], dtype=np.int64)
         if not self._ends.size or self._ends[-1] == 0:
             raise InspectGanError(
-                f"no training region holds a patch of {size} x {size} pixels: "
-                "use larger images or a smaller patch size"
+                f"no training region holds a patch of {size} x {size} pixels: use larger images or a smaller patch size"
             )
         self._columns = np.array([cols for _, cols in spans])
 
@@ -83,9 +82,7 @@ class RandomPatches:
         rows, cols = np.divmod(from_end, self._columns[chosen])
         return [
             (region.image, region.top + row, region.left + col)
-            for region, row, col in zip(
-                (self.regions[k] for k in chosen), rows.tolist(), cols.tolist(), strict=True
-            )
+            for region, row, col in zip((self.regions[k] for k in chosen), rows.tolist(), cols.tolist(), strict=True)
         ]
 
 

@@ -82,9 +82,7 @@ class _Place(NamedTuple):
 def _checked(image: np.ndarray) -> np.ndarray:
     """A contiguous read-only view of the image, a copy only where its memory is not contiguous."""
     if image.ndim != 3 or image.dtype not in DTYPES:
-        raise ValueError(
-            f"images must be (H, W, C) uint8, uint16 or float32, got {image.shape} {image.dtype}"
-        )
+        raise ValueError(f"images must be (H, W, C) uint8, uint16 or float32, got {image.shape} {image.dtype}")
     view = np.ascontiguousarray(image).view()
     view.flags.writeable = False
     return view

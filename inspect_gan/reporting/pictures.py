@@ -74,9 +74,7 @@ def _line_width(picture: np.ndarray) -> int:
     return max(1, round(max(picture.shape[:2]) / 800))
 
 
-def _draw_contour(
-    picture: np.ndarray, mask: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]
-) -> None:
+def _draw_contour(picture: np.ndarray, mask: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Draw `colour` around `mask`, leaving the pixels `inside` any region as they are. All (H, W[, 3])."""
     if mask.any():
         width = _line_width(picture)

@@ -87,9 +87,7 @@ def write_results(out: Path, inspections: Sequence[Inspection], header: Mapping[
     images = [_image_row(inspection, out) for inspection in inspections]
     regions = [[_region_row(region) for region in inspection.regions] for inspection in inspections]
     region_rows = [
-        {"image": image["image"], **region}
-        for image, found in zip(images, regions, strict=True)
-        for region in found
+        {"image": image["image"], **region} for image, found in zip(images, regions, strict=True) for region in found
     ]
     document = {
         "header": plain(header),
@@ -101,9 +99,7 @@ def write_results(out: Path, inspections: Sequence[Inspection], header: Mapping[
     }
     atomic_text(out / IMAGES_CSV, _csv(IMAGE_COLUMNS, images))
     atomic_text(out / REGIONS_CSV, _csv(("image", *REGION_COLUMNS), region_rows))
-    atomic_text(
-        out / RESULTS_JSON, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    atomic_text(out / RESULTS_JSON, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def counts(inspections: Sequence[Inspection]) -> dict[str, int]:

@@ -17,8 +17,8 @@ from scipy.stats import beta
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import atomic_text
 from inspect_gan.patches.stitch import Window
-from inspect_gan.scoring.regions import Limits, measure
 from inspect_gan.scoring.predict import MapSettings
+from inspect_gan.scoring.regions import Limits, measure
 
 
 def conformal_quantile(values: np.ndarray, alpha: float, samples: int | None = None) -> float:
@@ -136,9 +136,7 @@ class CalibrationFile:
             except (ValueError, KeyError, TypeError) as error:
                 raise InspectGanError(f"{path} is damaged ({error}); delete it, it will be made again") from error
 
-    def get(
-        self, score: str, settings: MapSettings, target_fpr: float, make: Callable[[], Calibration]
-    ) -> Calibration:
+    def get(self, score: str, settings: MapSettings, target_fpr: float, make: Callable[[], Calibration]) -> Calibration:
         """The stored calibration, else what `make` returns, which is then stored."""
         wanted = (score, settings.stride, settings.window, settings.smooth, target_fpr)
         for entry in self._entries:

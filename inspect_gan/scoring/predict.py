@@ -28,7 +28,7 @@ class MapSettings:
 
 
 def resolve_device(device: str) -> str:
-    """"auto" -> "cuda" where there is one, else "cpu"."""
+    """ "auto" -> "cuda" where there is one, else "cpu"."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
@@ -48,7 +48,7 @@ class Predictor:
         batch_size: int = 256,
     ):
         self.device = torch.device(resolve_device(device))
-        self.detector = detector.to(self.device, memory_format=torch.channels_last).eval()
+        self.detector = detector.to(self.device).to(memory_format=torch.channels_last).eval()
         self.preprocess = preprocess
         self._autocast = precision == "bf16-mixed"
         self._batch_size = batch_size
@@ -69,17 +69,13 @@ class Predictor:
         for name, stitcher in stitchers.items():
             stitched = stitcher.finalize()
             if settings.smooth > 0:
-                stitched = cv2.GaussianBlur(
-                    stitched, (0, 0), settings.smooth, borderType=cv2.BORDER_REFLECT_101
-                )
+                stitched = cv2.GaussianBlur(stitched, (0, 0), settings.smooth, borderType=cv2.BORDER_REFLECT_101)
             if stitched.shape != (image.height, image.width):
                 stitched = cv2.resize(stitched, (image.width, image.height), interpolation=cv2.INTER_LINEAR)
             result[name] = stitched
         return result
 
-    def patch_scores(
-        self, image: Image, names: Sequence[str], stride: int
-    ) -> tuple[Grid, dict[str, np.ndarray]]:
+    def patch_scores(self, image: Image, names: Sequence[str], stride: int) -> tuple[Grid, dict[str, np.ndarray]]:
         """The grid of patches on the rescaled image and {name: (len(grid),) float32}."""
         pixels = self.preprocess.image(image)
         grid = self._grid(pixels, stride)

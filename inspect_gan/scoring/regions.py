@@ -35,9 +35,7 @@ class Limits:
         for name, lowest in (("area", 0), ("peak", 1), ("min_area", 1)):
             value = getattr(self, name)
             if not value >= lowest:  # also refuses NaN
-                raise InspectGanError(
-                    f"the region limit {name} is {value}; give a number of at least {lowest}"
-                )
+                raise InspectGanError(f"the region limit {name} is {value}; give a number of at least {lowest}")
 
 
 @dataclass(frozen=True)
@@ -140,9 +138,7 @@ def _components(map: np.ndarray) -> _Components:
         raise ValueError(f"a map has the shape (H, W), this one {map.shape}")
     # NaN > 1.0 is False: without this check a broken map would be reported as good.
     if not np.isfinite(map).all():
-        raise InspectGanError(
-            "the anomaly map holds values that are not finite; check the input and the model"
-        )
+        raise InspectGanError("the anomaly map holds values that are not finite; check the input and the model")
     above = map > THRESHOLD
     count, labels, stats, centroid = cv2.connectedComponentsWithStats(above.view(np.uint8), connectivity=8)
     left, top, width, height, area = stats[1:].T

@@ -4,6 +4,7 @@ x, x_rec: (B, C, S, S) in [-1, 1]. Maps are (B, 1, S, S), averaged over channels
 """
 
 import torch
+from kornia.filters import filter2d, get_gaussian_kernel1d
 from torch import Tensor
 
 # Window and constants of the structural similarity index (Wang et al. 2004) for grey values in [0, 1]:
@@ -34,9 +35,12 @@ def similarity(x: Tensor, x_rec: Tensor) -> tuple[Tensor, Tensor]:
     contrast and correlation terms, in [-1, 1]. Moments are Gaussian-weighted over an 11×11 window, reflected at
     the patch border, of grey values in [0, 1].
     """
-    mean, var = _moments(x)
-    mean_rec, var_rec = _moments(x_rec)
-    cov = _window_mean(_grey(x) * _grey(x_rec)) - mean * mean_rec
+    grey, grey_rec = _grey(x), _grey(x_rec)
+    mean, mean_rec, square, square_rec, product = _window_means(
+        grey, grey_rec, grey * grey, grey_rec * grey_rec, grey * grey_rec
+    )
+    var, var_rec = (square - mean**2).clamp_min(0), (square_rec - mean_rec**2).clamp_min(0)
+    cov = product - mean * mean_rec
     luminance = (2 * mean * mean_rec + C_LUMINANCE) / (mean**2 + mean_rec**2 + C_LUMINANCE)
     structure = (2 * cov + C_CONTRAST) / (var + var_rec + C_CONTRAST)
     return luminance, structure
@@ -51,51 +55,39 @@ def ssim(x: Tensor, x_rec: Tensor) -> Tensor:
 def structure(x: Tensor, x_rec: Tensor) -> Tensor:
     """1 - structure factor of SSIM, in [0, 2].
 
-    Blind to grey level. A calm area reproduced without its grain scores near 1 however small the grey difference,
-    a busy one reproduced in its main lines scores near 0: that finds smooth defects among busy fibres, which
-    |x - x'| ranks below normal texture.
+    Blind to grey level. A calm area reproduced without its grain (where that deviates by more than about 0.03)
+    scores near 1 however small the grey difference, a busy one reproduced in its main lines near 0: that finds
+    smooth defects among busy fibres, which |x - x'| ranks below normal texture.
     """
     return (1 - similarity(x, x_rec)[1]).mean(1, keepdim=True)
 
 
 def contrast(x: Tensor, x_rec: Tensor) -> Tensor:
     """|x - x_rec| over the local standard deviation of x: errors count more where the texture is calm."""
-    deviation = (_moments(x)[1] + C_CONTRAST).sqrt()
-    return ((_grey(x) - _grey(x_rec)).abs() / deviation).mean(1, keepdim=True)
+    grey = _grey(x)
+    mean, square = _window_means(grey, grey * grey)
+    deviation = ((square - mean**2).clamp_min(0) + C_CONTRAST).sqrt()
+    return ((grey - _grey(x_rec)).abs() / deviation).mean(1, keepdim=True)
 
 
 def _grey(x: Tensor) -> Tensor:
     return (x.float() + 1) / 2
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Local mean and variance of the grey values."""
-    grey = _grey(x)
-    mean = _window_mean(grey)
-    return mean, (_window_mean(grey * grey) - mean * mean).clamp_min(0)
-
-
-def _window_mean(x: Tensor) -> Tensor:
+def _window_means(*images: Tensor) -> list[Tensor]:
+    """Local means of images (B, C, S, S)."""
     # A separable filter on a small square is two matrix products, several times faster than convolutions. Never in
     # half precision: E[x²] - E[x]² would cancel to noise.
-    with torch.autocast(x.device.type, enabled=False):
-        blur = _blur_matrix(x.shape[-1], x.device)
-        return blur @ x @ blur.T
+    with torch.autocast(images[0].device.type, enabled=False):
+        blur = _blur_matrix(images[0].shape[-1], images[0].device)
+        return [blur @ image @ blur.T for image in images]
 
 
 def _blur_matrix(size: int, device: torch.device) -> Tensor:
-    """(S, S) float32 B such that B @ v blurs a column v with reflected borders.
+    """(S, S) float32 B such that B @ v blurs a column v with reflected borders: the filter applied to the identity.
 
-    Made anew each time: a kept tensor would carry the inference or export mode of the first call into later ones.
+    Made anew each time: a kept tensor would carry the inference or export mode of its first call into others.
     """
-    source = torch.arange(size, device=device)
-    to = source[:, None]
-    # A source pixel weighs by its own distance, and again by that of its mirror image beyond either border.
-    blur = _tap(to - source) + _tap(to + source) * (source > 0)
-    blur = blur + _tap(to + source - 2 * (size - 1)) * (source < size - 1)
-    return blur / blur.sum(1, keepdim=True)
-
-
-def _tap(distance: Tensor) -> Tensor:
-    """Gaussian weight of a pixel at an integer distance, zero outside the window."""
-    return torch.exp(-0.5 * (distance / SIGMA).square()) * (distance.abs() <= WINDOW // 2)
+    kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=device)
+    identity = torch.eye(size, device=device)[None, None]
+    return filter2d(identity, kernel[..., None], border_type="reflect")[0, 0]

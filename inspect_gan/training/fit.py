@@ -61,7 +61,12 @@ class _Facts:
 
 
 def fit_run(
-    sources: Sequence[Source], config: Config, out: Path, *, resume: bool = False, console: Console | None = None
+    sources: Sequence[Source],
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
 ) -> None:
     """Train a detector on normal images and leave a run directory at `out`.
 
@@ -164,9 +169,7 @@ def _crop(image: Image, region: Region) -> Image:
 def _check_resumable(out: Path, config: Config) -> None:
     recorded, _ = load_record(out / CONFIG)
     changed = [
-        line
-        for line in differences(recorded.model_dump(), config.model_dump())
-        if not line.startswith(FREE_ON_RESUME)
+        line for line in differences(recorded.model_dump(), config.model_dump()) if not line.startswith(FREE_ON_RESUME)
     ]
     if changed:
         raise InspectGanError(

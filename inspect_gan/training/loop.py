@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -27,6 +27,7 @@ from inspect_gan.training.averages import Averages, warm_up
 from inspect_gan.training.checkpoint import load_state, save_state
 from inspect_gan.training.monitor import Monitor
 
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -77,8 +78,8 @@ def budgets(stages: tuple[Stage, ...], settings: TrainingSettings) -> list[Budge
     return [Budget(iterations=stage.epochs * per_epoch) for stage in stages]
 
 
-def resolve_precision(precision: str, device: str) -> str:
-    """"auto" -> bfloat16 where the device computes in it natively, else 32-bit."""
+def resolve_precision(precision: Precision, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """ "auto" -> bfloat16 where the device computes in it natively, else 32-bit."""
     if precision != "auto":
         return precision
     native = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_has_bf16()
@@ -114,7 +115,7 @@ class Trainer:
         # Fabric announces its precision plug-in; the run's configuration already records it.
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         self.fabric = Fabric(accelerator=self.device, devices=1, precision=self.precision)
-        self.detector = detector.to(self.fabric.device, memory_format=torch.channels_last)
+        self.detector = detector.to(self.fabric.device).to(memory_format=torch.channels_last)
         self.averages = Averages(self.detector, warm_up(settings.ema))
         self.position = Position()
         self._draw = draw
@@ -189,7 +190,9 @@ class Trainer:
             losses = phase.loss(batch)
         self.fabric.backward(losses["total"])
         if self._settings.clip_grad is not None:
-            self.fabric.clip_gradients(self.detector, optimizer, max_norm=self._settings.clip_grad)
+            self.fabric.clip_gradients(
+                self.detector, optimizer, max_norm=self._settings.clip_grad, error_if_nonfinite=False
+            )
         optimizer.step()
         losses = {name: value.detach() for name, value in losses.items()}
         if phase.after_step is not None:

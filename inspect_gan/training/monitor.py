@@ -32,7 +32,10 @@ class Monitor:
         self._console = console
         self._bar = (
             Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
                 console=console,
             )
             if console.is_terminal

@@ -30,8 +30,7 @@ def clean(tmp_path: Path) -> DataSet:
     """Two normal images to learn from; a good one and two defective ones with masks to judge."""
     train = tuple(Sample(noise(tmp_path / f"n{i}.png"), None, False, "good") for i in range(2))
     judged = tuple(
-        Sample(noise(tmp_path / f"d{i}.png"), mask_of(tmp_path / f"d{i}_gt.png", [255]), True, "bent")
-        for i in range(2)
+        Sample(noise(tmp_path / f"d{i}.png"), mask_of(tmp_path / f"d{i}_gt.png", [255]), True, "bent") for i in range(2)
     )
     good = Sample(noise(tmp_path / "g.png"), None, False, "good")
     return DataSet("folder", tmp_path, train, (*judged, good), (tmp_path / "notes.txt",))
@@ -140,9 +139,7 @@ def test_mixed_images_are_a_warning(clean: DataSet, tmp_path: Path) -> None:
 def test_missing_masks_and_training_images(clean: DataSet) -> None:
     bare = replace(clean, test=(replace(clean.test[0], mask=None), clean.test[1]))
     assert check_dataset(bare).warnings == ["1 defective images have no mask (d0.png)"]
-    assert check_dataset(replace(clean, train=())).problems == [
-        "there are no training images; add normal images"
-    ]
+    assert check_dataset(replace(clean, train=())).problems == ["there are no training images; add normal images"]
 
 
 def test_long_findings_are_cut_in_the_text_only(clean: DataSet, tmp_path: Path) -> None:

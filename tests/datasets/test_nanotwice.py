@@ -205,9 +205,7 @@ def server(answer: Answer) -> Iterator[str]:
             thread.join()
 
 
-def send(
-    data: bytes, *, status: int = 200, length: int | None = -1, content: str = "application/zip"
-) -> Answer:
+def send(data: bytes, *, status: int = 200, length: int | None = -1, content: str = "application/zip") -> Answer:
     """An answer with the body `data`; `length`: what the header claims, -1 the truth, None no header."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -258,9 +256,7 @@ def test_download_checks_the_digest(tmp_path: Path) -> None:
 
 def test_download_of_other_things(tmp_path: Path) -> None:
     download_refused(tmp_path, send(b"gone", status=404), "404")
-    download_refused(
-        tmp_path, send(b"<!DOCTYPE html><html>Sign in</html>", content="text/html"), "a web page"
-    )
+    download_refused(tmp_path, send(b"<!DOCTYPE html><html>Sign in</html>", content="text/html"), "a web page")
     download_refused(tmp_path, send(b"", length=None), "no whole zip archive")
 
 

@@ -50,9 +50,7 @@ def test_top_k_takes_the_earlier_of_equal_scores() -> None:
 def test_agrees_with_scikit_learn_under_ties(pairs: list[tuple[bool, int]]) -> None:
     labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
     assert auroc(labels, scores) == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores))
-    assert average_precision(labels, scores) == pytest.approx(
-        sklearn_metrics.average_precision_score(labels, scores)
-    )
+    assert average_precision(labels, scores) == pytest.approx(sklearn_metrics.average_precision_score(labels, scores))
     precision, recall, _ = sklearn_metrics.precision_recall_curve(labels, scores)
     assert trapezoid_pr_area(labels, scores) == pytest.approx(sklearn_metrics.auc(recall, precision))
     predicted = scores > 0
@@ -117,9 +115,7 @@ def test_pixel_curve_equals_the_exact_metrics_at_any_scale(scale: float) -> None
     maps, masks = random_maps(0, scale)
     curve = curve_of(maps, masks)
     assert curve.auroc() == pytest.approx(auroc(masks.ravel(), maps.ravel()), abs=1e-4)
-    assert curve.average_precision() == pytest.approx(
-        average_precision(masks.ravel(), maps.ravel()), abs=1e-3
-    )
+    assert curve.average_precision() == pytest.approx(average_precision(masks.ravel(), maps.ravel()), abs=1e-3)
 
 
 @settings(deadline=None, max_examples=20)

@@ -48,7 +48,12 @@ def test_channels_follow_the_images_unless_set() -> None:
 
 def test_per_patch_standardisation() -> None:
     fitted = Preprocess(size=32, channels=1, scaling="per_patch_std")
-    patches = np.random.default_rng(0).random((4, 32, 32, 1), dtype=np.float32) * [[[[1]]], [[[2]]], [[[3]]], [[[4]]]]
+    patches = np.random.default_rng(0).random((4, 32, 32, 1), dtype=np.float32) * [
+        [[[1]]],
+        [[[2]]],
+        [[[3]]],
+        [[[4]]],
+    ]
     x = fitted.tensor(patches.astype(np.float32))
     assert x.mean(dim=(2, 3)).abs().max() < 1e-5
     assert x.std(dim=(2, 3), correction=0).numpy() == pytest.approx(1, abs=1e-5)
@@ -65,7 +70,7 @@ def test_footprint_is_the_smallest_usable_image(scale: float) -> None:
 
 
 def test_flat_and_missing_images_are_refused() -> None:
-    with pytest.raises(InspectGanError, match="one grey value 0.25"):
+    with pytest.raises(InspectGanError, match=r"one grey value 0\.25"):
         Preprocess.fit([grey(0.25, 0.25)], size=32)
     with pytest.raises(InspectGanError, match="no training images"):
         Preprocess.fit([], size=32)

@@ -261,9 +261,7 @@ def test_animations_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 17), (40, 2)])
-def test_size_from_the_header_is_the_decoded_size(
-    tmp_path: Path, suffix: str, shape: tuple[int, int]
-) -> None:
+def test_size_from_the_header_is_the_decoded_size(tmp_path: Path, suffix: str, shape: tuple[int, int]) -> None:
     path = encode(tmp_path / f"a{suffix}", np.full(shape, 90, np.uint8), FORMATS[suffix])
     assert read_size(path) == shape == read_raw(path).array.shape[:2]
 
@@ -294,12 +292,8 @@ def test_bmp_variants(tmp_path: Path) -> None:
     run = b"".join(bytes([1, value]) for value in expected[1]) + b"\0\0"
     run += b"".join(bytes([1, value]) for value in expected[0]) + b"\0\1"
     variants = {
-        "os2": bmp(
-            struct.pack("<IHHHH", 12, 3, 2, 1, 8), b"".join(bytes([v] * 3) for v in levels), rows[1] + rows[0]
-        ),
-        "top down": bmp(
-            struct.pack("<IiiHHIIiiII", 40, 3, -2, 1, 8, 0, 0, 0, 0, 0, 0), windows, rows[0] + rows[1]
-        ),
+        "os2": bmp(struct.pack("<IHHHH", 12, 3, 2, 1, 8), b"".join(bytes([v] * 3) for v in levels), rows[1] + rows[0]),
+        "top down": bmp(struct.pack("<IiiHHIIiiII", 40, 3, -2, 1, 8, 0, 0, 0, 0, 0, 0), windows, rows[0] + rows[1]),
         "run length": bmp(struct.pack("<IiiHHIIiiII", 40, 3, 2, 1, 8, 1, len(run), 0, 0, 0, 0), windows, run),
     }
     for name, data in variants.items():

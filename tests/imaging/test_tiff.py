@@ -40,9 +40,7 @@ def test_tiff_compressions(tmp_path: Path, array: np.ndarray, codec: int) -> Non
     np.testing.assert_array_equal(read_raw(path).array, array.reshape(13, 21, -1))
 
 
-@pytest.mark.parametrize(
-    "options", [{"tile": (16, 16)}, {"rowsperstrip": 4}, {"bigtiff": True}, {"byteorder": ">"}]
-)
+@pytest.mark.parametrize("options", [{"tile": (16, 16)}, {"rowsperstrip": 4}, {"bigtiff": True}, {"byteorder": ">"}])
 def test_tiff_storage_variants(tmp_path: Path, options: dict) -> None:
     tifffile.imwrite(tmp_path / "a.tif", GREY16, photometric="minisblack", **options)
     raw = read_raw(tmp_path / "a.tif")
@@ -61,9 +59,7 @@ def test_tiff_planar_colour(tmp_path: Path, array: np.ndarray) -> None:
 @pytest.mark.parametrize("array", [GREY, GREY16], ids=["8", "16"])
 def test_tiff_white_is_zero_is_turned_round(tmp_path: Path, array: np.ndarray) -> None:
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="miniswhite")
-    np.testing.assert_array_equal(
-        read_raw(tmp_path / "a.tif").array[..., 0], np.iinfo(array.dtype).max - array
-    )
+    np.testing.assert_array_equal(read_raw(tmp_path / "a.tif").array[..., 0], np.iinfo(array.dtype).max - array)
 
 
 @pytest.mark.parametrize("array", [GREY, GREY16], ids=["8", "16"])

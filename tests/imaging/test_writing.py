@@ -42,9 +42,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError])
-def test_an_interrupted_write_leaves_the_old_file_and_no_trace(
-    tmp_path: Path, failure: type[BaseException]
-) -> None:
+def test_an_interrupted_write_leaves_the_old_file_and_no_trace(tmp_path: Path, failure: type[BaseException]) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(failure), atomic_file(path) as file:
@@ -131,9 +129,7 @@ def test_png_refuses_other_arrays(tmp_path: Path, array: np.ndarray) -> None:
 def test_tiff_keeps_every_float(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray) -> None:
     path = tmp_path_factory.mktemp("tiff") / "a.tiff"
     write_tiff(path, array)
-    np.testing.assert_array_equal(
-        tifffile.imread(path).reshape(array.shape).view(np.uint32), array.view(np.uint32)
-    )
+    np.testing.assert_array_equal(tifffile.imread(path).reshape(array.shape).view(np.uint32), array.view(np.uint32))
 
 
 def test_tiff_is_compressed_and_plain(tmp_path: Path) -> None:
@@ -147,9 +143,7 @@ def test_tiff_is_compressed_and_plain(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.tiff"), cv2.IMREAD_UNCHANGED), flat)
 
 
-@pytest.mark.parametrize(
-    "array", [np.zeros((3, 3)), np.zeros((3, 3, 1), np.float32), np.zeros((0, 3), np.float32)]
-)
+@pytest.mark.parametrize("array", [np.zeros((3, 3)), np.zeros((3, 3, 1), np.float32), np.zeros((0, 3), np.float32)])
 def test_tiff_refuses_other_arrays(tmp_path: Path, array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected float32"):
         write_tiff(tmp_path / "a.tiff", array)

@@ -1,4 +1,4 @@
-"""Every registered detector through the interface the engine uses: one training step of each phase, and scores."""
+"""Every registered detector through the interface the engine uses: a step of each phase, then scores."""
 
 import itertools
 import re
@@ -18,7 +18,11 @@ B = 4
 
 
 def build(
-    name: str, preset: str = "default", objective: str | None = None, shape: PatchShape | None = None, **settings: Any
+    name: str,
+    preset: str = "default",
+    objective: str | None = None,
+    shape: PatchShape | None = None,
+    **settings: Any,
 ) -> Detector:
     shape = shape or PatchShape()
     torch.manual_seed(0)
@@ -250,7 +254,9 @@ class TestDeclarations:
         first = detectors.get(name).objectives[0]
         objective = build(name).objective
         monkeypatch.setattr(detectors.get(name), "objectives", (first,) if objective.name != first else ("other",))
-        with pytest.raises(InspectGanError, match=f"{name} cannot be trained with objective '{objective.name}': use one of"):
+        with pytest.raises(
+            InspectGanError, match=f"{name} cannot be trained with objective '{objective.name}': use one of"
+        ):
             detectors.get(name)(PatchShape(), detectors.get(name).make_settings({"nz": 4, "width": 2}), objective)
 
     def test_user_learning_rates_win(self, name: str) -> None:
@@ -283,7 +289,9 @@ def test_unsupported_patch_shapes(channels: int, size: int, words: str) -> None:
 @pytest.mark.parametrize("name", detectors.names())
 def test_learns_to_reproduce_a_few_patches(name: str) -> None:
     """All stages in order on 64 fixed patches: the reconstruction comes nearer to them than their mean is."""
-    rates = {key: 2e-3 for key in ("lr_g", "lr_d", "lr_e") if key in detectors.get(name).settings_class.model_fields}
+    rates: dict[str, Any] = {
+        key: 2e-3 for key in ("lr_g", "lr_d", "lr_e") if key in detectors.get(name).settings_class.model_fields
+    }
     detector = build(name, nz=16, critic_steps=1, **rates)
     x = patches(64, detector.shape)
     batches = (x[torch.randperm(64)[:16]] for _ in itertools.count())

@@ -107,8 +107,14 @@ def test_gan_losses_are_the_objectives() -> None:
     assert torch.allclose(generator.loss(Batch(X))["total"], -detector.discriminator(fake).mean(), atol=1e-6)
 
 
+def test_encoder_comes_last_and_trains_alone() -> None:
+    gan, encoder = fanogan().stages()
+    assert [phase.trains for phase in gan.phases] == [("discriminator",), ("generator",)]
+    assert [phase.trains for phase in encoder.phases] == [("encoder",)]
+
+
 def test_wgan_clips_the_discriminator_only() -> None:
-    detector = make_config({"detector": {"name": "fanogan", "nz": 2, "width": 2}, "objective": "wgan"}).build(1)
+    detector = fanogan(preset="thesis")  # its objective is wgan
     discriminator, generator = detector.stages()[0].phases
     assert generator.after_step is None
     assert discriminator.after_step is not None
@@ -116,7 +122,7 @@ def test_wgan_clips_the_discriminator_only() -> None:
     largest = {name: max(p.abs().max().item() for p in net.parameters()) for name, net in detector.named_children()}
     assert largest["discriminator"] == 1.0  # the gain of the layer normalisations
     assert detector.discriminator.head.weight.abs().max() <= 0.01
-    assert largest["encoder"] > 0.01 and detector.generator[0].weight.abs().max() > 0.01
+    assert largest["encoder"] > 0.01 and detector.generator.get_parameter("0.weight").abs().max() > 0.01
 
 
 def test_bounded_encoder() -> None:

@@ -1,6 +1,7 @@
 """Shared blocks: published parameter counts, shapes at every patch size, initialisation."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -64,7 +65,10 @@ def test_shapes_and_ranges(size: int, channels: int) -> None:
     ):
         assert encoder(x).shape == (2, 5)
     for norm in NORMS:
-        for critic in (networks.critic_k4(channels, size, 4, norm), networks.critic_k5(channels, size, 4, norm)):
+        for critic in (
+            networks.critic_k4(channels, size, 4, norm),
+            networks.critic_k5(channels, size, 4, norm),
+        ):
             out, features = critic.eval().outputs(x)
             assert out.shape == (2,)
             assert features.shape == (2, critic.head.in_features)
@@ -88,7 +92,9 @@ def test_pyramid_is_capped_at_eight_widths() -> None:
 
 @pytest.mark.parametrize("norm", ["layer", "none"])
 @pytest.mark.parametrize("make", [networks.critic_k4, networks.critic_k5])
-def test_critics_without_batch_normalisation_treat_samples_alone(make, norm: networks.Norm) -> None:  # type: ignore[no-untyped-def]
+def test_critics_without_batch_normalisation_treat_samples_alone(
+    make: Callable[..., networks.Critic], norm: networks.Norm
+) -> None:
     critic = make(1, 32, 4, norm).train()
     x = torch.randn(4, 1, 32, 32)
     assert torch.allclose(critic(x)[:1], critic(x[:1]), atol=1e-5)
@@ -97,7 +103,7 @@ def test_critics_without_batch_normalisation_treat_samples_alone(make, norm: net
 def test_initialisation() -> None:
     torch.manual_seed(0)
     critic = networks.critic_k5(1, 32, 32, "batch").apply(networks.init_normal)
-    weight = critic.body[0][3].weight
+    weight = critic.get_parameter("body.0.3.weight")
     assert weight.mean().abs() < 1e-3
     assert weight.std().item() == pytest.approx(0.02, rel=0.02)
     critic.apply(networks.init_xavier)

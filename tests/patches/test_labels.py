@@ -26,9 +26,7 @@ def test_one_defect_pixel_above_the_limit_makes_a_patch_anomalous(size: int, lim
     density=st.floats(0, 0.06),
     seed=st.integers(0, 99),
 )
-def test_equals_counting_patch_by_patch(
-    height: int, width: int, stride: int, density: float, seed: int
-) -> None:
+def test_equals_counting_patch_by_patch(height: int, width: int, stride: int, density: float, seed: int) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < density
     grid = Grid(height, width, 16, stride)
     expected = [mask[top:bottom, left:right].sum() > 5 for top, left, bottom, right in grid.boxes()]

@@ -12,9 +12,7 @@ from inspect_gan.patches.store import PatchStore
 def numbered_images(*sizes: tuple[int, int]) -> list[np.ndarray]:
     """Images whose pixels tell where they come from: 10000 * image + 100 * row + column."""
     return [
-        (10_000 * number + 100 * np.arange(height)[:, None, None] + np.arange(width)[None, :, None]).astype(
-            np.float32
-        )
+        (10_000 * number + 100 * np.arange(height)[:, None, None] + np.arange(width)[None, :, None]).astype(np.float32)
         for number, (height, width) in enumerate(sizes)
     ]
 
@@ -68,16 +66,13 @@ def test_every_corner_inside_the_regions_is_equally_likely() -> None:
 
 @pytest.mark.parametrize(("augment", "variants"), [("none", 1), ("flips", 4), ("d4", 8)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_symmetries_are_equally_likely_and_independent(
-    augment: Augment, variants: int, channels: int
-) -> None:
+def test_symmetries_are_equally_likely_and_independent(augment: Augment, variants: int, channels: int) -> None:
     image = np.random.default_rng(0).random((5, 5, channels), dtype=np.float32)
     turns = [np.rot90(image, k) for k in range(4)]
     symmetries = [*turns, *(turn[:, ::-1] for turn in turns)]
     patches = sampler([image], [Region(0, 0, 0, 5, 5)], 5, augment, batch=4000).batch(0)
     counts = Counter(
-        next(k for k, symmetry in enumerate(symmetries) if np.array_equal(patch, symmetry))
-        for patch in patches
+        next(k for k, symmetry in enumerate(symmetries) if np.array_equal(patch, symmetry)) for patch in patches
     )
     assert len(counts) == variants
     assert min(counts.values()) > 0.8 * 4000 / variants

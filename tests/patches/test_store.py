@@ -85,9 +85,7 @@ def test_grey_and_colour_do_not_mix() -> None:
         PatchStore([np.zeros((4, 4, 1), np.uint8), np.zeros((4, 4, 3), np.uint8)], 1)
 
 
-@pytest.mark.parametrize(
-    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 1)), np.zeros((4, 4, 1), bool)]
-)
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 1)), np.zeros((4, 4, 1), bool)])
 def test_other_arrays_are_refused(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8, uint16 or float32"):
         PatchStore([image], 1)

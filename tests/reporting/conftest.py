@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspect_gan.scoring.regions import Limits, find_regions
 from inspect_gan.reporting.tables import Inspection
+from inspect_gan.scoring.regions import Limits, find_regions
 
 
 @pytest.fixture

@@ -51,9 +51,7 @@ class Page(HTMLParser):
             self.text += data
 
     def all(self, tag: str, attribute: str) -> list[str | None]:
-        return [
-            attributes[attribute] for name, attributes in self.tags if name == tag and attribute in attributes
-        ]
+        return [attributes[attribute] for name, attributes in self.tags if name == tag and attribute in attributes]
 
 
 @pytest.fixture
@@ -132,11 +130,7 @@ def test_names_and_errors_are_text_never_markup(page, inspection, tmp_path):
     )
 
     def shape(one: Page) -> list[tuple[str, list[str]]]:
-        return [
-            (tag, sorted(attributes))
-            for tag, attributes in one.tags
-            if tag in {"script", "img", "a", "b", "i"}
-        ]
+        return [(tag, sorted(attributes)) for tag, attributes in one.tags if tag in {"script", "img", "a", "b", "i"}]
 
     assert shape(found) == shape(harmless)
     for text in (
@@ -154,9 +148,7 @@ def test_links_lead_to_the_files(page, inspection, tmp_path, name):
     report = tmp_path / "report"
     found = page([inspection(name)])
     files = {report / "overlays" / name, report / "masks" / name, report / "maps" / f"{name}.tiff"}
-    files |= {tmp_path / "images" / name} | {
-        report / table for table in ("results.csv", "regions.csv", "results.json")
-    }
+    files |= {tmp_path / "images" / name} | {report / table for table in ("results.csv", "regions.csv", "results.json")}
     links = found.all("a", "href")
     for link in links:
         parts = urlsplit(link)
@@ -183,9 +175,7 @@ def test_names_that_are_not_utf8_are_linked_by_their_bytes(page, inspection):
 
 
 def test_page_loads_nothing_from_elsewhere_and_pictures_only_when_seen(page, inspection, tmp_path):
-    found = page(
-        [inspection("wide.png", width=5000, height=500), inspection("tall.png", width=10, height=4000)]
-    )
+    found = page([inspection("wide.png", width=5000, height=500), inspection("tall.png", width=10, height=4000)])
     sources = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|//cdn|@import|url\(", sources)
     assert found.all("link", "href") == found.all("script", "src") == []

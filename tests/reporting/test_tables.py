@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inspect_gan.scoring.regions import Limits, find_regions
 from inspect_gan.reporting.tables import IMAGE_COLUMNS, Inspection, relative_path, write_results
+from inspect_gan.scoring.regions import Limits, find_regions
 from inspect_gan.scoring.verdict import Verdict
 
 HEADER = {"run": "fibres", "score": "residual", "threshold": 0.125, "calibration": {"samples": 400}}
@@ -74,23 +74,15 @@ def test_json_says_what_the_tables_say_and_how_it_was_made(tmp_path, inspection)
     assert document["counts"] == {"OK": 1, "REVIEW": 0, "NG": 1, "ERROR": 0}
     for image, row in zip(document["images"], rows(tmp_path / "results.csv"), strict=True):
         assert {
-            name: "" if image[name] is None else str(image[name])
-            for name in IMAGE_COLUMNS
-            if name != "regions"
+            name: "" if image[name] is None else str(image[name]) for name in IMAGE_COLUMNS if name != "regions"
         } == {name: value for name, value in row.items() if name != "regions"}
         assert image["seconds"] == 0.25
-    listed = [
-        {"image": image["image"], **region} for image in document["images"] for region in image["regions"]
-    ]
-    assert [{name: str(value) for name, value in one.items()} for one in listed] == rows(
-        tmp_path / "regions.csv"
-    )
+    listed = [{"image": image["image"], **region} for image in document["images"] for region in image["regions"]]
+    assert [{name: str(value) for name, value in one.items()} for one in listed] == rows(tmp_path / "regions.csv")
 
 
 def test_failed_image_is_a_row_of_its_own_that_claims_nothing(tmp_path, inspection):
-    failed = Inspection(
-        image=tmp_path / "torn.tif", seconds=0.0, error="torn.tif: ends early,\nsend it again"
-    )
+    failed = Inspection(image=tmp_path / "torn.tif", seconds=0.0, error="torn.tif: ends early,\nsend it again")
     assert failed.verdict is Verdict.ERROR
     write_results(tmp_path, [failed, inspection()], {})
     row = rows(tmp_path / "results.csv")[0]
@@ -119,9 +111,7 @@ def test_nothing_inspected(tmp_path):
 
 def test_same_results_same_bytes_whatever_the_time_spent(tmp_path, inspection):
     for name, seconds in (("a", 0.1), ("b", 0.1), ("c", 7.5)):
-        write_results(
-            tmp_path / "x" / name, [inspection(seconds=seconds, map=None, overlay=None, mask=None)], HEADER
-        )
+        write_results(tmp_path / "x" / name, [inspection(seconds=seconds, map=None, overlay=None, mask=None)], HEADER)
     files = {
         (folder, file): (tmp_path / "x" / folder / file).read_bytes()
         for folder in "abc"
@@ -157,9 +147,7 @@ def test_unusual_names_survive(tmp_path, inspection):
 
 def test_names_that_are_not_utf8_do_not_stop_the_report(tmp_path, inspection):
     name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
-    write_results(
-        tmp_path, [inspection(image=tmp_path / name, error=f"{name}: unreadable")], {"data": Path(name)}
-    )
+    write_results(tmp_path, [inspection(image=tmp_path / name, error=f"{name}: unreadable")], {"data": Path(name)})
     assert rows(tmp_path / "results.csv")[0]["image"] == "caf?.png"
     assert strict_json(tmp_path / "results.json")["header"] == {"data": "caf?.png"}
 

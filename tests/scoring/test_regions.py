@@ -165,9 +165,7 @@ def test_mask_regions_and_verdict_agree(scores, area, peak, min_area):
     for region in regions:
         own = mask_of(scores, [region])
         assert (own.sum(), scores[own].max()) == (region.area, region.peak)
-        assert (region.area > area) + (region.peak > peak) == {Verdict.NG: 2, Verdict.REVIEW: 1}[
-            region.verdict
-        ]
+        assert (region.area > area) + (region.peak > peak) == {Verdict.NG: 2, Verdict.REVIEW: 1}[region.verdict]
         assert not (own & union).any()
         union |= own
     np.testing.assert_array_equal(mask, union)
@@ -194,9 +192,7 @@ def test_a_map_has_two_axes():
         measure(zeros()[None])
 
 
-@pytest.mark.parametrize(
-    "values", [{"area": -1}, {"peak": 0.99}, {"min_area": 0}, {"area": np.nan}, {"peak": np.nan}]
-)
+@pytest.mark.parametrize("values", [{"area": -1}, {"peak": 0.99}, {"min_area": 0}, {"area": np.nan}, {"peak": np.nan}])
 def test_limits_out_of_range(values):
     (name,) = values
     with pytest.raises(InspectGanError, match=name):

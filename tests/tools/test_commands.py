@@ -28,8 +28,15 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "fibres"
     with pytest.raises(SystemExit) as stop:
-        main(["prepare", "nanofibres", "--out", str(out), "--normal", "3", "--defective", "2"]
-             + ["--height", "160", "--width", "224"])
+        main(
+            [
+                "prepare",
+                "nanofibres",
+                "--out",
+                str(out),
+                *["--normal", "3", "--defective", "2", "--height", "160", "--width", "224"],
+            ]
+        )
     assert stop.value.code in (0, None)
     return out
 
@@ -37,7 +44,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "first"
-    arguments = ["train", "--data", str(data), "--out", str(out), "--steps", "150", "data.holdout_fraction=0.4"]
+    arguments = [
+        "train",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--steps",
+        "150",
+        "data.holdout_fraction=0.4",
+    ]
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "scoring.target_fpr=0.05", *TINY])
     assert stop.value.code in (0, None)
@@ -46,7 +62,14 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train_leaves_a_complete_run(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
-    assert {"config.yaml", "weights.safetensors", "state.pt", "stats.jsonl", "calibration.json", "tb"} <= names
+    assert {
+        "config.yaml",
+        "weights.safetensors",
+        "state.pt",
+        "stats.jsonl",
+        "calibration.json",
+        "tb",
+    } <= names
 
 
 def test_defect_map_writes_everything_at_the_images_size(
@@ -102,7 +125,15 @@ def test_bad_images_are_rows_and_the_others_go_on(
 def test_fail_on_ng(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checks = (np.indices((160, 224)).sum(0) % 2 * 255).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "checks.png"), checks)
-    arguments = ["defect_map", trained, tmp_path / "checks.png", "--score", "res_l1", "--out", tmp_path / "maps"]
+    arguments = [
+        "defect_map",
+        trained,
+        tmp_path / "checks.png",
+        "--score",
+        "res_l1",
+        "--out",
+        tmp_path / "maps",
+    ]
     code, _, _ = run(capsys, *arguments, "--fail-on-ng")
     verdict = next(csv.DictReader((tmp_path / "maps" / "results.csv").open()))["verdict"]
     assert (code, verdict) == (1, "NG")
@@ -166,7 +197,10 @@ def test_evaluating_on_training_images_is_refused(
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)

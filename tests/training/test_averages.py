@@ -17,6 +17,10 @@ def detector() -> Detector:
     return make_config(TINY).build(1)
 
 
+def child(detector: Detector, name: str) -> nn.Module:
+    return dict(detector.named_children())[name]
+
+
 def fill(network: nn.Module, value: float) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
@@ -28,12 +32,12 @@ def test_constant_decay(detector: Detector) -> None:
     averages = Averages(detector, lambda k: 0.999)
     fill(detector, 1.0)
     wanted = {1: 0.001, 10: 0.009955, 100: 0.095208, 1000: 0.632305}
-    weight = next(averages.shadow.decoder.parameters())
+    weight = next(child(averages.shadow, "decoder").parameters())
     for step in range(1, 1001):
         averages.update(detector, ["decoder"])
         if step in wanted:
             assert weight.flatten()[0].item() == pytest.approx(wanted[step], abs=2e-6)
-    for parameter in averages.shadow.decoder.parameters():
+    for parameter in child(averages.shadow, "decoder").parameters():
         assert parameter.unique().numel() == 1
     assert averages.updates["decoder"] == 1000
 
@@ -55,7 +59,7 @@ def test_decay_depends_on_the_updates_of_each_sub_network(detector: Detector) ->
     averages.update(detector, ["encoder"])
 
     def value(name: str) -> float:
-        return next(getattr(averages.shadow, name).parameters()).flatten()[0].item()
+        return next(child(averages.shadow, name).parameters()).flatten()[0].item()
 
     assert value("decoder") == pytest.approx(0.9)
     assert value("encoder") == pytest.approx(1 - 0.1 * 2 / 11)
@@ -99,13 +103,15 @@ def test_hand_over_gives_the_averaged_weights_of_the_named_networks(detector: De
     averages.hand_over(detector, ["decoder"])
 
     def values(name: str) -> set[float]:
-        return {v for parameter in getattr(detector, name).parameters() for v in parameter.flatten().tolist()}
+        return {v for parameter in child(detector, name).parameters() for v in parameter.flatten().tolist()}
 
     assert values("decoder") == {0.25}
     assert values("encoder") == {1.0}
-    assert all(parameter.requires_grad for parameter in detector.decoder.parameters())
+    assert all(parameter.requires_grad for parameter in child(detector, "decoder").parameters())
     # Handed over by value: the average goes its own way afterwards.
     fill(detector, 2.0)
     averages.update(detector, ["decoder"])
-    assert next(averages.shadow.decoder.parameters()).flatten()[0].item() == pytest.approx(0.75 * 0.25 + 0.25 * 2)
+    assert next(child(averages.shadow, "decoder").parameters()).flatten()[0].item() == pytest.approx(
+        0.75 * 0.25 + 0.25 * 2
+    )
     assert values("decoder") == {2.0}

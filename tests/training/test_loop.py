@@ -182,5 +182,7 @@ def test_tensorboard_and_plain_progress(tmp_path: Path, monkeypatch: pytest.Monk
 
     events = EventAccumulator(str(tmp_path / "run" / "tb"))
     events.Reload()
-    assert {f"gan/{kind}" for kind in ("real", "reconstructed", "residual", "generated")} <= set(events.Tags()["images"])
+    assert {f"gan/{kind}" for kind in ("real", "reconstructed", "residual", "generated")} <= set(
+        events.Tags()["images"]
+    )
     assert "gan/discriminator/gradient_penalty" in events.Tags()["scalars"]

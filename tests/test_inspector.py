@@ -1,0 +1,126 @@
+"""The front door: fit, inspect, save, load."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inspect_gan.config import load_config
+from inspect_gan.errors import InspectGanError
+from inspect_gan.inspector import Inspector
+from inspect_gan.scoring.verdict import Verdict
+
+TINY = ["detector.width=4", "detector.nz=8", "training.batch_size=8", "training.precision=32-true"]
+
+
+def texture(seed: int, shape: tuple[int, int] = (128, 192)) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices(shape)
+    waves = 0.5 + 0.3 * np.sin(rows / 2 + rng.uniform(0, 6)) * np.cos(columns / 3 + rng.uniform(0, 6))
+    return (np.clip(waves + rng.normal(0, 0.03, shape), 0, 1) * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def inspector(tmp_path_factory: pytest.TempPathFactory) -> Inspector:
+    config = load_config("ganomaly", [*TINY, "data.holdout_fraction=0.4", "scoring.target_fpr=0.05"])
+    out = tmp_path_factory.mktemp("runs") / "texture"
+    return Inspector.fit([texture(i) for i in range(4)], config, steps=250, out=out)
+
+
+def test_a_blob_on_the_texture_is_found_where_it_is(inspector: Inspector) -> None:
+    spoilt = texture(9)
+    spoilt[50:80, 100:130] = 250
+    result = inspector.inspect(spoilt)
+    assert result.verdict == Verdict.NG
+    x0, y0, x1, y1 = result.regions[0].box
+    assert x0 < 115 < x1
+    assert y0 < 65 < y1
+    assert result.mask[65, 115]
+    assert result.map.shape == spoilt.shape
+    assert result.score == result.map.max()
+    # What lies beyond the blob's neighbourhood stays within the accepted false alarms.
+    outside = np.ones(spoilt.shape, dtype=bool)
+    outside[20:110, 70:160] = False
+    assert (result.map[outside] > 1).mean() < 0.2
+
+
+def test_a_result_does_not_depend_on_what_was_inspected_before(inspector: Inspector) -> None:
+    first = inspector.inspect(texture(7)).map
+    inspector.inspect(255 - texture(8))
+    assert np.array_equal(first, inspector.inspect(texture(7)).map)
+
+
+def test_arrays_of_eight_and_sixteen_bits_and_floats_agree(inspector: Inspector) -> None:
+    image = texture(7)
+    eight = inspector.inspect(image).map
+    sixteen = inspector.inspect(image.astype(np.uint16) * 257).map
+    floats = inspector.inspect(image / 255.0).map
+    np.testing.assert_allclose(sixteen, eight, atol=1e-3)
+    np.testing.assert_allclose(floats, eight, atol=1e-3)
+
+
+def test_saved_and_loaded_inspector_gives_the_same_map(inspector: Inspector, tmp_path: Path) -> None:
+    inspector.save(tmp_path / "copy")
+    again = Inspector.load(tmp_path / "copy")
+    image = texture(7)
+    assert np.array_equal(inspector.inspect(image).map, again.inspect(image).map)
+    assert not again.predictor.detector.training
+    with pytest.raises(InspectGanError, match="not empty"):
+        inspector.save(tmp_path / "copy")
+
+
+def test_loosening_the_rate_lowers_the_threshold_without_the_training_images(
+    inspector: Inspector, tmp_path: Path
+) -> None:
+    inspector.save(tmp_path / "copy")
+    alone = Inspector.load(tmp_path / "copy")
+    assert alone.calibration(target_fpr=0.2).threshold < alone.calibration(target_fpr=0.05).threshold
+    with pytest.raises(InspectGanError, match="held-out normal patches"):
+        alone.calibration(target_fpr=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((40, 40), np.int32), "int32"),
+        (np.full((40, 40), 3.0), r"outside \[0, 1\]"),
+        (np.full((40, 40), np.nan), "not finite"),
+        (np.zeros((40, 40, 2), np.uint8), r"\(40, 40, 2\)"),
+        (np.zeros((16, 40), np.uint8), "16×40 px"),
+    ],
+)
+def test_unusable_arrays_are_refused(inspector: Inspector, array: np.ndarray, message: str) -> None:
+    with pytest.raises(InspectGanError, match=message):
+        inspector.inspect(array)
+
+
+@pytest.mark.parametrize("damage", ["weights.safetensors", "config.yaml", "held_out.npz", "calibration.json"])
+def test_damaged_and_missing_files_are_named(inspector: Inspector, tmp_path: Path, damage: str) -> None:
+    inspector.save(tmp_path / "run")
+    (tmp_path / "run" / damage).write_bytes(b"\x80\x04 not what it was")
+    with pytest.raises(InspectGanError, match=damage):
+        Inspector.load(tmp_path / "run")
+    (tmp_path / "run" / damage).unlink()
+    if damage == "calibration.json":
+        Inspector.load(tmp_path / "run").calibration()
+    else:
+        with pytest.raises(InspectGanError):
+            Inspector.load(tmp_path / "run")
+
+
+def test_stride_must_leave_no_gaps(inspector: Inspector) -> None:
+    with pytest.raises(InspectGanError, match="at most 32"):
+        inspector.inspect(texture(0), stride=33)
+
+
+def test_fit_takes_a_folder_of_files(tmp_path: Path) -> None:
+    import cv2
+
+    (tmp_path / "good").mkdir()
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / "good" / f"{i}.png"), texture(i))
+    config = load_config(None, [*TINY, "data.holdout_fraction=0.4", "scoring.target_fpr=0.1"])
+    found = Inspector.fit(tmp_path / "good", config, steps=3, out=tmp_path / "run")
+    assert [Path(entry["name"]).name for entry in found.record["data"]] == ["0.png", "1.png", "2.png"]
+    with pytest.raises(TypeError, match="epochs"):
+        Inspector.fit(tmp_path / "good", config, epochs=3)
