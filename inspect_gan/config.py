@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from inspect_gan.detector import Detector, PatchShape, detectors
 from inspect_gan.errors import InspectGanError
-from inspect_gan.objectives import Objective, objectives
+from inspect_gan.objectives import Objective, TrickSettings, objectives
 from inspect_gan.registry import did_you_mean
 from inspect_gan.settings import Settings
 
@@ -32,10 +32,11 @@ class PatchSettings(Settings):
 
 
 class DataSettings(Settings):
-    """holdout: which normal regions are kept from training for calibration. memory_mb: above it images are
-    memory-mapped from disk."""
+    """page: which page of multi-page TIFF files, from 1. holdout: which normal regions are kept from training for
+    calibration. memory_mb: above it images are memory-mapped from disk."""
 
     layout: str = "auto"
+    page: int | None = Field(None, ge=1)
     holdout: Literal["auto", "image", "band"] = "auto"
     holdout_fraction: float = Field(0.1, gt=0, lt=1)
     augment: Literal["none", "flips", "d4"] = "d4"
@@ -68,7 +69,7 @@ class ScoringSettings(Settings):
     target_fpr: share of normal pixels that may lie above the threshold.
     """
 
-    score: str = "res_structure"
+    score: str = "res_ssim"
     stride: int | None = Field(None, ge=1)
     window: Literal["uniform", "hann", "gaussian"] = "hann"
     smooth: float = Field(0.25, ge=0, le=1)
@@ -88,6 +89,7 @@ class Config(Settings):
     patches: PatchSettings = PatchSettings()
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
+    tricks: TrickSettings = TrickSettings()
     scoring: ScoringSettings = ScoringSettings()
 
     @field_validator("detector", "objective", mode="before")
@@ -102,7 +104,9 @@ class Config(Settings):
         """
         detector_class = detectors.get(self.detector["name"])
         settings = detector_class.make_settings(_without_name(self.detector))
-        detector = detector_class(PatchShape(channels, self.patches.size), settings, self.build_objective())
+        detector = detector_class(
+            PatchShape(channels, self.patches.size), settings, self.build_objective(), self.tricks
+        )
         detector.check_score(self.score_name())
         return detector
 

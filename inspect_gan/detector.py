@@ -14,12 +14,20 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from inspect_gan.errors import InspectGanError
-from inspect_gan.objectives import Objective, Optimizer
+from inspect_gan.objectives import Game, Objective, Optimizer, TrickSettings
 from inspect_gan.registry import Registry, did_you_mean
 from inspect_gan.scoring import residuals
 from inspect_gan.settings import Settings
 
 PATCH_SIZES = (32, 64, 128)
+
+# Notes on a pairing of detector and objective, for `Detector.objectives`.
+NATURAL = ""
+UNCALIBRATED = "scores on the discriminator's output have no fixed zero; prefer the feature scores"
+NO_BATCH_NORM = "the discriminator uses layer instead of batch normalisation"
+DRIVES_D = "drives the discriminator; the generator matches features unless adv_mode is objective"
+PAIR_ONLY = "applies to D_xz; D_xx and D_zz keep cross-entropy unless objective_all is set"
+ADAPTED = "through the energy adapter, experimental"
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,8 @@ class DetectorSettings(Settings):
 
     nz: latent size. width: channels of the first stage. lr_g, lr_d: learning rates of generator and
     discriminator, critic_steps: discriminator steps per generator step; None: what the objective needs, else the
-    detector's published value.
+    detector's published value. spectral_norm: on the discriminator's layers but the last. minibatch_std: the
+    discriminator also sees how much the features vary within the batch.
     """
 
     preset: Literal["default", "thesis"] = "default"
@@ -144,6 +153,13 @@ class DetectorSettings(Settings):
     lr_g: float | None = Field(None, gt=0)
     lr_d: float | None = Field(None, gt=0)
     critic_steps: int | None = Field(None, ge=1)
+    spectral_norm: bool = False
+    minibatch_std: bool = False
+
+
+def with_total(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Loss terms, already weighted, with their sum as "total"."""
+    return {"total": torch.stack([term.float() for term in terms.values()]).sum(), **terms}
 
 
 class Detector(nn.Module, ABC):
@@ -151,6 +167,7 @@ class Detector(nn.Module, ABC):
 
     Subclasses register with `@detectors.register(name)`, create their sub-networks in `__init__` (weights at
     `width` channels times powers of two) and implement `stages`, `reconstruct`, `features` and `own_scores`.
+    `objectives` names those it can be trained with, each with a note on what changes ("" for a natural pair).
     """
 
     name: ClassVar[str]
@@ -158,17 +175,24 @@ class Detector(nn.Module, ABC):
     settings_class: ClassVar[type[DetectorSettings]] = DetectorSettings
     view_class: ClassVar[type[View]] = View
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}, "thesis": {}}
-    objectives: ClassVar[tuple[str, ...]]
+    objectives: ClassVar[Mapping[str, str]]
     default_objective: ClassVar[Mapping[str, str]]
     default_score: ClassVar[Mapping[str, str]]
     published_optimizer: ClassVar[Optimizer] = Optimizer()
 
-    def __init__(self, shape: PatchShape, settings: DetectorSettings, objective: Objective):
+    def __init__(
+        self,
+        shape: PatchShape,
+        settings: DetectorSettings,
+        objective: Objective,
+        tricks: TrickSettings | None = None,
+    ):
         super().__init__()
         self.settings = settings
         self.check_objective(objective.name)
         self.shape = shape
         self.objective = objective
+        self.game = Game(objective, tricks or TrickSettings())
 
     @classmethod
     def check_objective(cls, name: str) -> None:

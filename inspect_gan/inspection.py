@@ -13,7 +13,7 @@ import numpy as np
 import inspect_gan
 from inspect_gan.datasets.samples import find_images, require_images
 from inspect_gan.errors import InspectGanError
-from inspect_gan.imaging import read, write_png, write_tiff
+from inspect_gan.imaging import write_png, write_tiff
 from inspect_gan.inspector import Inspector
 from inspect_gan.reporting.html import write_report
 from inspect_gan.reporting.pictures import overlay
@@ -57,7 +57,7 @@ def inspect_images(
         for path, stem in zip(paths, _unique_stems(paths), strict=True):
             started = time.monotonic()
             try:
-                image = read(path)
+                image = inspector.read(path)
                 result = inspector.inspect(
                     image,
                     score=score,

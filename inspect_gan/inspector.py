@@ -87,7 +87,7 @@ class Inspector:
         if isinstance(images, str | Path):
             images = [sample.image for sample in open_dataset(Path(images), settings.data.layout).train]
         sources = [
-            source_of(Path(image))
+            source_of(Path(image), settings.data.page)
             if isinstance(image, str | Path)
             else Source(f"image {number}", partial(to_image, image))
             for number, image in enumerate(images)
@@ -115,6 +115,10 @@ class Inspector:
         for name in KEPT:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, target / name)
+
+    def read(self, image: ImageLike) -> Image:
+        """An image as the run reads it: the same page of multi-page files as in training."""
+        return to_image(image, self.config.data.page)
 
     def map_settings(self, stride: int | None = None) -> MapSettings:
         """The run's map settings, with another stride (px of the rescaled image) if given."""
@@ -154,7 +158,7 @@ class Inspector:
         an unreadable image, one smaller than a patch, or a target rate that the held-out material cannot support.
         """
         calibration = self.calibration(score, stride, target_fpr)
-        picture = to_image(image)
+        picture = self.read(image)
         raw = self.predictor.score_maps(picture, [calibration.score], self.map_settings(stride))
         units = calibration.normalise(raw[calibration.score])
         regions = find_regions(units, calibration.limits(min_area), um_per_px)
@@ -184,12 +188,19 @@ class Inspector:
         trained = {entry["digest"]: entry["name"] for entry in self.record["data"]}
         calibration = self.calibration(stride=stride)
         return evaluate(
-            self.predictor, calibration, samples, Path(out), header=header, trained=trained, progress=progress
+            self.predictor,
+            calibration,
+            samples,
+            Path(out),
+            header=header,
+            trained=trained,
+            load=self.read,
+            progress=progress,
         )
 
 
-def to_image(image: ImageLike) -> Image:
+def to_image(image: ImageLike, page: int | None = None) -> Image:
     """A path is read, an array is taken as `imaging.arrays.from_array` describes."""
     if isinstance(image, Image):
         return image
-    return from_array(image) if isinstance(image, np.ndarray) else read(image)
+    return from_array(image) if isinstance(image, np.ndarray) else read(image, page=page)

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from inspect_gan.detector import (
+    NATURAL,
     Batch,
     Detector,
     DetectorSettings,
@@ -18,15 +19,18 @@ from inspect_gan.detector import (
     Stage,
     View,
     detectors,
+    with_total,
 )
 from inspect_gan.models import networks
-from inspect_gan.objectives import Objective, Optimizer
+from inspect_gan.objectives import Objective, Optimizer, TrickSettings
 from inspect_gan.scoring.residuals import l2, mse
 
 
 class FAnoGANSettings(DetectorSettings):
-    """encoder_loss: "ziz", "izi" or "izi_f". kappa: weight of the feature term. squared: mse, else norm / n."""
+    """encoder_loss: "ziz", "izi" or "izi_f". kappa: weight of its feature term. w_fm: weight
+    of feature matching, mean ||f(x) - f(G(z))||_2, in the generator's loss. squared: mse, else norm / n."""
 
+    w_fm: float = Field(0.0, ge=0)
     lr_e: float = Field(5e-5, gt=0)
     encoder_loss: Literal["ziz", "izi", "izi_f"] = "izi_f"
     kappa: float = Field(1.0, ge=0)
@@ -80,7 +84,9 @@ class FAnoGAN(Detector):
     settings: FAnoGANSettings
     view_class = FAnoGANView
     published_optimizer = Optimizer("adam", 1e-4, (0.0, 0.9))
-    objectives = ("minimax", "nonsaturating", "lsgan", "wgan", "wgan_gp", "hinge", "mim")
+    objectives: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("minimax", "nonsaturating", "lsgan", "wgan", "wgan_gp", "hinge", "mim"), NATURAL
+    )
     default_objective: ClassVar[Mapping[str, str]] = {"default": "wgan_gp", "thesis": "wgan"}
     default_score: ClassVar[Mapping[str, str]] = {"default": "izi_f", "thesis": "izi_f"}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -88,15 +94,23 @@ class FAnoGAN(Detector):
         "thesis": {"lr_g": 5e-5, "lr_d": 5e-6, "kappa": 0.4, "squared": False},
     }
 
-    def __init__(self, shape: PatchShape, settings: FAnoGANSettings, objective: Objective):
-        super().__init__(shape, settings, objective)
+    def __init__(
+        self,
+        shape: PatchShape,
+        settings: FAnoGANSettings,
+        objective: Objective,
+        tricks: TrickSettings | None = None,
+    ):
+        super().__init__(shape, settings, objective, tricks)
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         self.generator = networks.generator_dcgan(c, size, nz, width)
-        self.discriminator = networks.critic_k5(c, size, width, "layer")
+        self.discriminator = networks.critic_k5(c, size, width, "layer", minibatch_std=settings.minibatch_std)
         self.encoder = networks.encoder_k5(c, size, nz, width, smallest=2)
         if settings.enc_out == "tanh":
             self.encoder.append(torch.nn.Tanh())
         self.apply(networks.init_xavier)
+        if settings.spectral_norm:
+            networks.normalise_spectrum(self.discriminator)
 
     def stages(self) -> tuple[Stage, ...]:
         settings = self.settings
@@ -107,7 +121,7 @@ class FAnoGAN(Detector):
                 self._discriminator_loss,
                 self.optimizer(settings.lr_d),
                 repeats=self.critic_steps(),
-                after_step=lambda _: self.objective.after_critic_step(self.discriminator),
+                after_step=lambda _: self.game.after_critic_step(self.discriminator),
             ),
             Phase("generator", ("generator",), self._generator_loss, self.optimizer(settings.lr_g)),
         )
@@ -137,14 +151,20 @@ class FAnoGAN(Detector):
         }
 
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        fake = self.generator(batch.latent(self.settings.nz))
-        adversarial = self.objective.d_loss(self.discriminator(batch.x), self.discriminator(fake))
-        terms = self.objective.regulariser(self.discriminator, [batch.x], [fake])
-        return {"total": adversarial + sum(terms.values()), "adversarial": adversarial, **terms}
+        real = self.game.seen(batch.x)
+        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
+        adversarial = self.game.d_loss(self.discriminator(real), self.discriminator(fake))
+        terms = self.game.regulariser(self.discriminator, [real], [fake])
+        return with_total({"adversarial": adversarial, **terms})
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        fake = self.generator(batch.latent(self.settings.nz))
-        return {"total": self.objective.g_loss(self.discriminator(fake)).mean()}
+        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
+        out, features = self.discriminator.outputs(fake)
+        terms = {"adversarial": self.game.g_loss(out)}
+        if self.settings.w_fm:
+            real = self.discriminator.features(self.game.seen(batch.x))
+            terms["feature_matching"] = self.settings.w_fm * (real - features).float().norm(dim=1).mean()
+        return with_total(terms)
 
     def _encoder_loss(self, batch: Batch) -> dict[str, Tensor]:
         if self.settings.encoder_loss == "ziz":

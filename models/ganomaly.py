@@ -8,6 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from inspect_gan.detector import (
+    DRIVES_D,
+    NO_BATCH_NORM,
     Batch,
     Detector,
     DetectorSettings,
@@ -17,9 +19,10 @@ from inspect_gan.detector import (
     Stage,
     View,
     detectors,
+    with_total,
 )
 from inspect_gan.models import networks
-from inspect_gan.objectives import Objective
+from inspect_gan.objectives import Objective, TrickSettings
 from inspect_gan.scoring.residuals import mse
 
 
@@ -79,7 +82,11 @@ class Ganomaly(Detector):
     settings_class = GanomalySettings
     settings: GanomalySettings
     view_class = GanomalyView
-    objectives = ("minimax", "nonsaturating", "lsgan", "wgan", "wgan_gp", "hinge", "mim")
+    objectives: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), DRIVES_D),
+        **dict.fromkeys(("wgan", "wgan_gp"), f"{DRIVES_D}; {NO_BATCH_NORM}"),
+        "hinge": DRIVES_D,
+    }
     default_objective: ClassVar[Mapping[str, str]] = {"default": "nonsaturating", "thesis": "nonsaturating"}
     default_score: ClassVar[Mapping[str, str]] = {"default": "enc_mse", "thesis": "enc_l1"}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -95,21 +102,29 @@ class Ganomaly(Detector):
         },
     }
 
-    def __init__(self, shape: PatchShape, settings: GanomalySettings, objective: Objective):
-        super().__init__(shape, settings, objective)
+    def __init__(
+        self,
+        shape: PatchShape,
+        settings: GanomalySettings,
+        objective: Objective,
+        tricks: TrickSettings | None = None,
+    ):
+        super().__init__(shape, settings, objective, tricks)
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
         if settings.networks == "k4":
             self.encoder = networks.encoder_k4(c, size, nz, width)
             self.decoder = networks.decoder_k4(c, size, nz, width)
             self.encoder_rec = networks.encoder_k4(c, size, nz, width)
-            self.discriminator = networks.critic_k4(c, size, width, norm)
+            self.discriminator = networks.critic_k4(c, size, width, norm, minibatch_std=settings.minibatch_std)
         else:
             self.encoder = networks.encoder_k5(c, size, nz, width, first_norm=False)
             self.decoder = networks.decoder_k5(c, size, nz, width)
             self.encoder_rec = networks.encoder_k5(c, size, nz, width, first_norm=False)
-            self.discriminator = networks.critic_k5(c, size, width, norm)
+            self.discriminator = networks.critic_k5(c, size, width, norm, minibatch_std=settings.minibatch_std)
         self.apply(networks.init_normal)
+        if settings.spectral_norm:
+            networks.normalise_spectrum(self.discriminator)
 
     def stages(self) -> tuple[Stage, ...]:
         settings = self.settings
@@ -146,13 +161,13 @@ class Ganomaly(Detector):
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         cfg = self.settings
-        h = self.encoder(batch.x)
+        h = self.encoder(self.game.seen(batch.x))
         x_rec = self.decoder(h)
         h_rec = self.encoder_rec(x_rec)
         batch.shared["x_rec"] = x_rec.detach()
         out, features = self.discriminator.outputs(x_rec)
         if cfg.adv_mode == "objective":
-            adv = self.objective.g_loss(out).mean()
+            adv = self.game.g_loss(out)
         else:
             adv = mse(self.discriminator.features(batch.x), features).mean()
         difference, code_difference = (batch.x - x_rec).float(), (h - h_rec).float()
@@ -166,14 +181,14 @@ class Ganomaly(Detector):
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         x_rec = batch.shared.get("x_rec")
         if x_rec is None:
-            x_rec = self.reconstruct(batch.x)
+            x_rec = self.reconstruct(self.game.seen(batch.x))
         real_out, fake_out = self.discriminator(batch.x), self.discriminator(x_rec)
-        adversarial = 0.5 * self.objective.d_loss(real_out, fake_out)
-        terms = self.objective.regulariser(self.discriminator, [batch.x], [x_rec])
-        return {"total": adversarial + sum(terms.values()), "adversarial": adversarial, **terms}
+        adversarial = 0.5 * self.game.d_loss(real_out, fake_out)
+        terms = self.game.regulariser(self.discriminator, [batch.x], [x_rec])
+        return with_total({"adversarial": adversarial, **terms})
 
     def _after_discriminator(self, losses: Mapping[str, Tensor]) -> None:
-        self.objective.after_critic_step(self.discriminator)
+        self.game.after_critic_step(self.discriminator)
         # A discriminator that has won gives no gradient: the authors' code starts it afresh. Only a loss
         # bounded below by zero tells so; a critic's loss may be any number.
         if self.settings.reinit_d and self.objective.kind == "logit" and losses["adversarial"] < 1e-5:

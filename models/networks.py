@@ -5,10 +5,14 @@ transposes double exactly, so every network serves S = 32, 64 and 128. Channels 
 """
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 Norm = Literal["batch", "layer", "none"]
 SLOPE = 0.2
@@ -64,42 +68,74 @@ def conv_pyramid(
 
 def init_normal(module: nn.Module) -> None:
     """N(0, 0.02²) for weights, zero biases; normalisation layers afresh, gain 1, bias 0. Use with `apply`."""
+    _init(module, lambda weight: nn.init.normal_(weight, 0.0, 0.02))
+
+
+def init_xavier(module: nn.Module) -> None:
+    """Glorot normal for weights, zero biases; normalisation layers afresh. Use with `apply`."""
+    _init(module, nn.init.xavier_normal_)
+
+
+def _init(module: nn.Module, draw: Callable[[Tensor], Tensor]) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
+        normalised = is_parametrized(module, "weight")
+        draw(module.parametrizations.weight.original if normalised else module.weight)  # type: ignore[union-attr]
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
         module.reset_parameters()
 
 
-def init_xavier(module: nn.Module) -> None:
-    """Glorot normal for weights, zero biases. Use with `apply`."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.xavier_normal_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def normalise_spectrum(network: nn.Module) -> None:
+    """Spectral normalisation (Miyato et al. 2018) of every convolution and linear layer but a critic's head.
+
+    One power iteration per training pass. The head stays free to set the scale of the output.
+    """
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and name.rpartition(".")[2] != "head":
+            spectral_norm(module)
 
 
 class Critic(nn.Module):
-    """A discriminator: `body` gives the features that feed `head`, its last linear layer."""
+    """A discriminator: `body` turns its inputs into the features that feed `head`, its last linear layer.
 
-    def __init__(self, body: nn.Module, n_features: int, bias: bool = True):
+    minibatch_std: the head also sees the mean standard deviation of the features over the batch (Karras et al. 2018,
+    section 3), so that a generator without variety is told apart. Outside training it sees the running mean of that
+    number: a score must not depend on the other patches of its batch.
+    """
+
+    batch_std: Tensor
+
+    def __init__(self, body: nn.Module, n_features: int, *, bias: bool = True, minibatch_std: bool = False):
         super().__init__()
         self.body = body
-        self.head = nn.Linear(n_features, 1, bias=bias)
+        self.head = nn.Linear(n_features + minibatch_std, 1, bias=bias)
+        self._minibatch_std = minibatch_std
+        self.momentum = 0.1  # the share of the new value, as in batch normalisation
+        if minibatch_std:
+            self.register_buffer("batch_std", torch.ones(()))
 
-    def features(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) -> (B, n_d)."""
-        return self.body(x)
+    def features(self, *inputs: Tensor) -> Tensor:
+        """Inputs (B, ...) -> features (B, n_d)."""
+        return self.body(*inputs)
 
-    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Raw outputs (B,) and features (B, n_d) of one pass."""
-        features = self.body(x)
-        return self.head(features).squeeze(1), features
+        features = self.body(*inputs)
+        return self.head(self._with_spread(features)).squeeze(1), features
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) -> raw outputs (B,)."""
-        return self.outputs(x)[0]
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Inputs (B, ...) -> raw outputs (B,)."""
+        return self.outputs(*inputs)[0]
+
+    def _with_spread(self, features: Tensor) -> Tensor:
+        if not self._minibatch_std:
+            return features
+        spread = self.batch_std
+        if self.training:
+            spread = features.float().std(dim=0, correction=0).mean()
+            self.batch_std.lerp_(spread.detach(), self.momentum)
+        return torch.cat([features, spread.to(features.dtype).expand(len(features), 1)], dim=1)
 
 
 def generator_dcgan(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
@@ -130,7 +166,7 @@ def encoder_k5(
     )
 
 
-def critic_k5(channels: int, size: int, width: int, norm: Norm) -> Critic:
+def critic_k5(channels: int, size: int, width: int, norm: Norm, *, minibatch_std: bool = False) -> Critic:
     """5×5 stride-2 discriminator; features: the flattened, normalised 4×4 map after LeakyReLU."""
     widths = pyramid(width, halvings(size, 4))
     n_features = 16 * widths[-1]
@@ -140,7 +176,7 @@ def critic_k5(channels: int, size: int, width: int, norm: Norm) -> Critic:
         *norm1d(norm, n_features),
         nn.LeakyReLU(SLOPE),
     )
-    return Critic(body, n_features)
+    return Critic(body, n_features, minibatch_std=minibatch_std)
 
 
 def encoder_k4(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
@@ -171,14 +207,14 @@ def decoder_k4(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def critic_k4(channels: int, size: int, width: int, norm: Norm) -> Critic:
+def critic_k4(channels: int, size: int, width: int, norm: Norm, *, minibatch_std: bool = False) -> Critic:
     """Bias-free DCGAN discriminator of GANomaly; features: the 4×4 map before its last layer, flattened."""
     widths = pyramid(width, halvings(size, 4))
     body = nn.Sequential(
         conv_pyramid(channels, widths, 4, norm, first_norm=False, bias=False),
         nn.Flatten(),
     )
-    return Critic(body, 16 * widths[-1], bias=False)
+    return Critic(body, 16 * widths[-1], bias=False, minibatch_std=minibatch_std)
 
 
 def decoder_k5(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
@@ -189,3 +225,57 @@ def decoder_k5(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
         layers += [up(c_in, c_out, 5), *norm2d("batch", c_out), nn.ReLU()]
     layers += [nn.Conv2d(widths[-1], channels, 5, padding=2), nn.Tanh()]
     return nn.Sequential(*layers)
+
+
+class PairBody(nn.Module):
+    """Features of a pair (x, z): a branch for each, `joint` on the concatenation of their outputs (B, n)."""
+
+    def __init__(self, x_net: nn.Module, z_net: nn.Module, joint: nn.Module):
+        super().__init__()
+        self.x_net, self.z_net, self.joint = x_net, z_net, joint
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.joint(torch.cat([self.x_net(x), self.z_net(z)], dim=1))
+
+
+class StackHalves(nn.Module):
+    """(B, 2C, H, W) -> (B, C, 2H, W): the two halves of the channels, one image above the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (2, -1)).transpose(1, 2).flatten(2, 3)
+
+
+def dropout_pyramid(channels: int, widths: list[int], dropout: float) -> nn.Sequential:
+    """4×4 stride-2 convolutions, each with LeakyReLU and dropout instead of normalisation."""
+    layers: list[nn.Module] = []
+    for c_in, c_out in zip([channels, *widths], widths, strict=False):
+        layers += [down(c_in, c_out, 4), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
+    return nn.Sequential(*layers)
+
+
+def critic_xx(
+    channels: int, size: int, width: int, dropout: float, *, concat: Literal["channel", "height"] = "channel"
+) -> Critic:
+    """D_xx of ALAD, "is the second patch the first?"; features: the flattened map of 8 pixels width.
+
+    concat: "channel" lays the two patches over each other, so that a kernel sees corresponding pixels; "height" puts
+    them one above the other.
+    """
+    widths = pyramid(width, halvings(size, 8))
+    tall = concat == "height"
+    joint = nn.Sequential(
+        StackHalves() if tall else nn.Identity(),
+        dropout_pyramid(channels if tall else 2 * channels, widths, dropout),
+        nn.Flatten(),
+    )
+    return Critic(PairBody(nn.Identity(), nn.Identity(), joint), (2 if tall else 1) * 64 * widths[-1])
+
+
+def critic_zz(nz: int, width: int, dropout: float) -> Critic:
+    """D_zz of ALAD, "is the second code the first?": a perceptron on both; features: its second hidden layer."""
+    hidden = max(width // 2, 1)
+    joint = nn.Sequential(
+        *(nn.Linear(2 * nz, width), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)),
+        *(nn.Linear(width, hidden), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)),
+    )
+    return Critic(PairBody(nn.Identity(), nn.Identity(), joint), hidden)

@@ -12,6 +12,7 @@ class Kind(StrEnum):
     detectors = "detectors"
     objectives = "objectives"
     scores = "scores"
+    tricks = "tricks"
     datasets = "datasets"
     configs = "configs"
 
@@ -20,7 +21,7 @@ def list_names(
     kind: Annotated[Kind, typer.Argument()],
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """List detectors, objectives, scores, data-set layouts or packaged configurations."""
+    """List detectors, objectives, scores, tricks, data-set layouts or packaged configurations."""
     from inspect_gan.catalogue import catalogue
 
     entries = catalogue(kind.value)

@@ -48,7 +48,7 @@ def train(
 
     try:
         fit_run(
-            [source_of(sample.image) for sample in dataset.train],
+            [source_of(sample.image, settings.data.page) for sample in dataset.train],
             settings,
             out,
             resume=resume,

@@ -17,7 +17,7 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.evaluation.baselines import baseline_maps
 from inspect_gan.evaluation.coverage import Coverage, defect_coverage
 from inspect_gan.evaluation.metrics import PixelCurve, auroc, average_precision
-from inspect_gan.imaging import Image, atomic_bytes, atomic_text, read, read_mask, write_tiff
+from inspect_gan.imaging import Image, atomic_bytes, atomic_text, read_mask, write_tiff
 from inspect_gan.patches.labels import patch_labels
 from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.predict import MapSettings, Predictor
@@ -55,14 +55,15 @@ def evaluate(
     *,
     header: Mapping[str, Any],
     trained: Mapping[str, str],
+    load: Callable[[Path], Image],
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Evaluate on samples with known truth; writes metrics.json, metrics.md, metrics.png and maps/ into `out`.
 
     header: what metrics.json says of the run, with its "run" name. trained: {hash of pixels: name} of the training
-    images. A normal image without a mask counts as one without defects. Nothing is chosen here: maps come from the
-    calibration's own settings. Raises InspectGanError when a sample's truth is unknown, a mask does not fit its
-    image, or a test image was trained on.
+    images. load: reads an image. A normal image without a mask counts as one without defects. Nothing is chosen
+    here: maps come from the calibration's own settings. Raises InspectGanError when a sample's truth is unknown, a
+    mask does not fit its image, or a test image was trained on.
     """
     if not samples:
         raise InspectGanError("no images to evaluate: give a folder of test images")
@@ -75,7 +76,7 @@ def evaluate(
     defect_pixels = pixels = 0
     (out / "maps").mkdir(parents=True, exist_ok=True)
     for number, sample in enumerate(samples):
-        image = read(sample.image)
+        image = load(sample.image)
         if image.digest in trained:
             raise InspectGanError(
                 f"{sample.image} is the training image {trained[image.digest]}: evaluate on unseen images"

@@ -70,8 +70,8 @@ def _choose_page(path: Path, pages: list, page: int | None) -> tuple[int, tifffi
         raise InspectGanError(f"{path}: the TIFF file holds no image; export it again")
     if page is None and len(images) > 1:
         raise InspectGanError(
-            f"{path}: the file holds {len(images)} pages; choose one with --page N (1 to {len(images)}), or "
-            "save the pages as separate images"
+            f"{path}: the file holds {len(images)} pages; choose one with data.page=N (1 to "
+            f"{len(images)}) in training, or save the pages as separate images"
         )
     if page is not None and not 1 <= page <= len(images):
         raise InspectGanError(f"{path}: page {page} does not exist; choose a page from 1 to {len(images)}")

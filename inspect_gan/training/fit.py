@@ -46,9 +46,9 @@ class Source:
     load: Callable[[], Image]
 
 
-def source_of(path: Path) -> Source:
-    """A normal image in a file."""
-    return Source(str(path), partial(read, path))
+def source_of(path: Path, page: int | None = None) -> Source:
+    """A normal image in a file. page: of a multi-page TIFF, from 1."""
+    return Source(str(path), partial(read, path, page=page))
 
 
 @dataclass(frozen=True)

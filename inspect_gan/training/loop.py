@@ -74,8 +74,11 @@ def budgets(stages: tuple[Stage, ...], settings: TrainingSettings) -> list[Budge
         return [Budget(seconds=settings.minutes * 60 * share) for share in shares]
     if settings.steps is not None:
         return [Budget(iterations=max(round(settings.steps * share), 1)) for share in shares]
-    per_epoch = max(settings.epoch_patches // settings.batch_size, 1)
-    return [Budget(iterations=stage.epochs * per_epoch) for stage in stages]
+    return [Budget(iterations=stage.epochs * iterations_per_epoch(settings)) for stage in stages]
+
+
+def iterations_per_epoch(settings: TrainingSettings) -> int:
+    return max(settings.epoch_patches // settings.batch_size, 1)
 
 
 def resolve_precision(precision: Precision, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
@@ -126,6 +129,7 @@ class Trainer:
         self._fingerprint = fingerprint
         self._stages = detector.stages()
         self._budgets = budgets(self._stages, settings)
+        self._per_epoch = iterations_per_epoch(settings)
         self._optimizers: dict[str, Any] = {}
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
@@ -170,6 +174,7 @@ class Trainer:
                 last_saved = time.monotonic()
 
     def _iterate(self, stage: Stage) -> None:
+        self.detector.game.epoch = self.position.iteration // self._per_epoch
         batch: Batch | None = None
         for phase in stage.phases:
             for repeat in range(phase.repeats):

@@ -126,7 +126,7 @@ def test_tiff_pages(tmp_path: Path) -> None:
     path = tmp_path / "stack.tif"
     stack = RNG.integers(0, 256, (5, 9, 8), dtype=np.uint8)
     tifffile.imwrite(path, stack, photometric="minisblack")
-    refused(path, "5 pages", "--page")
+    refused(path, "5 pages", "data.page=N")
     for page in (1, 3, 5):
         np.testing.assert_array_equal(read_raw(path, page).array[..., 0], stack[page - 1])
         np.testing.assert_array_equal(read(path, page=page).pixels, to_float(stack[page - 1])[..., None])

@@ -1,5 +1,7 @@
 """The one inference path."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from inspect_gan.scoring.predict import MapSettings, Predictor
 class Echo(Detector):
     """Reconstructs black, so that the residual |x - x'| is the grey value itself."""
 
-    objectives = ("minimax",)
+    objectives: ClassVar = {"minimax": ""}
 
     def stages(self):
         return ()

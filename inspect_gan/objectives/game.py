@@ -1,0 +1,94 @@
+"""The adversarial game: an objective with the training tricks that act on its targets and on what D sees.
+
+An objective knows nothing of softened labels or swapped roles; `Game` stands between it and the detector.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.objectives.base import Critic, Objective
+from inspect_gan.settings import Settings
+
+
+class TrickSettings(Settings):
+    """Tricks on labels and inputs, all off by default.
+
+    input_noise: standard deviation, in epoch 0, of the noise added to what D sees; it falls linearly to zero over
+    `noise_epochs` epochs but not below `noise_floor` (thesis: 0.75, 10, 0.05).
+    soft_labels: D's targets are drawn from [1 - soft_labels, 1] and [0, soft_labels] (thesis: 0.1).
+    label_noise: share of D's targets that are exchanged at random (thesis: 0.05, together with soft labels).
+    flip_labels: real and generated exchange their roles for D and for its opponents.
+    """
+
+    input_noise: float = Field(0.0, ge=0)
+    noise_epochs: int = Field(10, ge=1)
+    noise_floor: float = Field(0.05, ge=0)
+    soft_labels: float = Field(0.0, ge=0, lt=0.5)
+    label_noise: float = Field(0.0, ge=0, lt=0.5)
+    flip_labels: bool = False
+
+
+class Game:
+    """Mean adversarial losses, scalars, of raw outputs (B,).
+
+    epoch: counts from 0, set by the training loop; the noise schedule depends on it.
+    Raises InspectGanError for label tricks on an objective without labels.
+    """
+
+    def __init__(self, objective: Objective, tricks: TrickSettings):
+        if (tricks.soft_labels or tricks.label_noise) and not objective.soft_targets:
+            raise InspectGanError(
+                f"objective '{objective.name}' has no labels to soften or exchange: use minimax, nonsaturating or "
+                f"lsgan, or set tricks.soft_labels=0 and tricks.label_noise=0"
+            )
+        self.objective = objective
+        self.tricks = tricks
+        self.epoch = 0
+
+    def noise_level(self) -> float:
+        """Standard deviation of the input noise in the current epoch: max(start (E - e) / E, floor)."""
+        tricks = self.tricks
+        if not tricks.input_noise:
+            return 0.0
+        return max(tricks.input_noise * (tricks.noise_epochs - self.epoch) / tricks.noise_epochs, tricks.noise_floor)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What D sees of a patch: x with fresh input noise, x itself when the trick is off."""
+        level = self.noise_level()
+        return x + level * torch.randn_like(x) if level else x
+
+    def d_real(self, out: Tensor) -> Tensor:
+        return self._d(out, real=not self.tricks.flip_labels)
+
+    def d_fake(self, out: Tensor) -> Tensor:
+        return self._d(out, real=self.tricks.flip_labels)
+
+    def d_loss(self, real_out: Tensor, fake_out: Tensor) -> Tensor:
+        return self.d_real(real_out) + self.d_fake(fake_out)
+
+    def g_loss(self, fake_out: Tensor) -> Tensor:
+        """Swapped roles make the generator an encoder: it pushes samples that D calls real."""
+        return (self.objective.e_loss if self.tricks.flip_labels else self.objective.g_loss)(fake_out).mean()
+
+    def e_loss(self, real_out: Tensor) -> Tensor:
+        return (self.objective.g_loss if self.tricks.flip_labels else self.objective.e_loss)(real_out).mean()
+
+    def regulariser(self, critic: Critic, real: Sequence[Tensor], fake: Sequence[Tensor]) -> dict[str, Tensor]:
+        return self.objective.regulariser(critic, real, fake)
+
+    def after_critic_step(self, network: nn.Module) -> None:
+        self.objective.after_critic_step(network)
+
+    def _d(self, out: Tensor, real: bool) -> Tensor:
+        loss = self.objective.d_real if real else self.objective.d_fake
+        tricks = self.tricks
+        if not (tricks.soft_labels or tricks.label_noise):
+            return loss(out).mean()
+        off = tricks.soft_labels * torch.rand(out.shape, device=out.device)
+        exchanged = torch.rand(out.shape, device=out.device) < tricks.label_noise
+        target = torch.where(exchanged, 1 - off, off)
+        return loss(out, 1 - target if real else target).mean()
