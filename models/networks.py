@@ -253,6 +253,14 @@ def dropout_pyramid(channels: int, widths: list[int], dropout: float) -> nn.Sequ
     return nn.Sequential(*layers)
 
 
+def perceptron(sizes: list[int], dropout: float) -> nn.Sequential:
+    """Linear layers sizes[0] -> sizes[1] -> ..., each with LeakyReLU and dropout."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
+    return nn.Sequential(*layers)
+
+
 def critic_xx(
     channels: int, size: int, width: int, dropout: float, *, concat: Literal["channel", "height"] = "channel"
 ) -> Critic:
@@ -274,8 +282,82 @@ def critic_xx(
 def critic_zz(nz: int, width: int, dropout: float) -> Critic:
     """D_zz of ALAD, "is the second code the first?": a perceptron on both; features: its second hidden layer."""
     hidden = max(width // 2, 1)
-    joint = nn.Sequential(
-        *(nn.Linear(2 * nz, width), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)),
-        *(nn.Linear(width, hidden), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)),
-    )
+    joint = perceptron([2 * nz, width, hidden], dropout)
     return Critic(PairBody(nn.Identity(), nn.Identity(), joint), hidden)
+
+
+def deconvolutions(chain: list[int], channels: int, norm: Norm, activation: Callable[[], nn.Module]) -> list[nn.Module]:
+    """5×5 stages that double the size, along the widths in `chain` and then to `channels` in [-1, 1]."""
+    layers: list[nn.Module] = []
+    for c_in, c_out in pairwise(chain):
+        layers += [up(c_in, c_out, 5), *norm2d(norm, c_out), activation()]
+    return [*layers, up(chain[-1], channels, 5), nn.Tanh()]
+
+
+def generator_k5(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
+    """5×5 generator of the EBGAN family z (B, nz) -> (B, C, S, S) in [-1, 1]: 2×2 upwards, widths 4w, 2w, w, w/2, ..."""
+    widths = [max(4 * width >> i, width // 2, 1) for i in range(halvings(size, 2))]
+    return nn.Sequential(
+        nn.Linear(nz, 4 * widths[0]),
+        *norm1d("batch", 4 * widths[0]),
+        nn.LeakyReLU(SLOPE),
+        nn.Unflatten(1, (widths[0], 2, 2)),
+        *deconvolutions(widths, channels, "batch", lambda: nn.LeakyReLU(SLOPE)),
+    )
+
+
+class EnergyCritic(nn.Module):
+    """Autoencoder discriminator of the EBGAN family: En(x) tells how badly it reproduces x.
+
+    With the embedding e(x) (B, nz) and its decoding a(x) (B, C, S, S), En(x) is ||a(x) - x||_2 (energy "norm") or the
+    mean square ("mse"). adapter: turns energies into the raw outputs of another kind of objective; None: the energies
+    are the raw outputs.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        nz: int,
+        width: int,
+        norm: Norm,
+        *,
+        energy: Literal["norm", "mse"] = "norm",
+        adapter: nn.Module | None = None,
+    ):
+        super().__init__()
+        base = max(width // 2, 1)
+        widths = [min(base << i, 8 * width) for i in range(halvings(size, 4))]
+        self.encoder = nn.Sequential(
+            conv_pyramid(channels, widths, 5, norm, first_norm=False), nn.Flatten(), nn.Linear(16 * widths[-1], nz)
+        )
+        chain = [nz, *(max(4 * width >> i, base) for i in range(halvings(size, 1) - 1))]
+        self.decoder = nn.Sequential(nn.Unflatten(1, (nz, 1, 1)), *deconvolutions(chain, channels, norm, nn.ReLU))
+        self.adapter = adapter
+        self._energy = energy
+
+    def features(self, x: Tensor) -> Tensor:
+        """e(x), (B, nz)."""
+        return self.encoder(x)
+
+    def reproduce(self, x: Tensor) -> Tensor:
+        """a(x), (B, C, S, S) in [-1, 1]."""
+        return self.decoder(self.encoder(x))
+
+    def energies(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """En(x) (B,) float32 and e(x) (B, nz) of one pass."""
+        codes = self.encoder(x)
+        return self.energy(x, self.decoder(codes)), codes
+
+    def energy(self, x: Tensor, reproduction: Tensor) -> Tensor:
+        """En(x) (B,) float32, given a(x)."""
+        difference = (reproduction.float() - x.float()).flatten(1)
+        return difference.norm(dim=1) if self._energy == "norm" else difference.square().mean(1)
+
+    def judge(self, energy: Tensor) -> Tensor:
+        """Energies (B,) -> raw outputs (B,)."""
+        return energy if self.adapter is None else self.adapter(energy)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> raw outputs (B,)."""
+        return self.judge(self.energies(x)[0])

@@ -42,7 +42,7 @@ def test_defaults_are_resolved() -> None:
     assert config.detector["w_con"] == 50.0
     assert config.detector["preset"] == "default"
     assert config.objective == {"name": "nonsaturating"}
-    assert config.score_name() == "res_structure"
+    assert config.score_name() == "res_ssim"
 
 
 @pytest.mark.parametrize("name", packaged_configs())

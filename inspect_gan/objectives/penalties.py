@@ -47,6 +47,9 @@ def pulling_away(codes: Tensor, *, squared: bool = True) -> Tensor:
     return (cosines.square() if squared else cosines).sum() * 2 / (n * (n - 1))
 
 
+PenaltyName = Literal["none", "normal", "normal2", "uniform"]
+
+
 class PenaltySettings(Settings):
     """The penalty distribution t of RCGAN (Yang, Bozchalooi & Darve 2020, eq. 4), for detectors with a joint D(x, z).
 
@@ -55,7 +58,7 @@ class PenaltySettings(Settings):
     holds for any fixed encoder, does not need it. clip_t: cut x_t to the range of a patch, [-1, 1].
     """
 
-    penalty: Literal["none", "normal", "normal2", "uniform"] = "none"
+    penalty: PenaltyName = "none"
     pen_w: float = Field(1.0, ge=0)
     penalty_to_encoder: bool = True
     clip_t: bool = False
