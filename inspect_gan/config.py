@@ -33,12 +33,13 @@ class PatchSettings(Settings):
 
 class DataSettings(Settings):
     """page: which page of multi-page TIFF files, from 1. holdout: which normal regions are kept from training for
-    calibration. memory_mb: above it images are memory-mapped from disk."""
+    calibration; holdout_fraction: how much, None: a tenth, up to 0.3 where the target false-alarm rate needs it.
+    memory_mb: above it images are memory-mapped from disk."""
 
     layout: str = "auto"
     page: int | None = Field(None, ge=1)
     holdout: Literal["auto", "image", "band"] = "auto"
-    holdout_fraction: float = Field(0.1, gt=0, lt=1)
+    holdout_fraction: float | None = Field(None, gt=0, lt=1)
     augment: Literal["none", "flips", "d4"] = "d4"
     memory_mb: int = Field(4096, ge=1)
 

@@ -54,5 +54,7 @@ TRICKS: dict[str, Trick] = {
     "gradient_clipping": Trick(
         "gradients of a phase scaled to a norm of at most 1", {"training.clip_grad": 1.0}, {"training.clip_grad": None}
     ),
-    "augmentation": Trick("flips and quarter turns of training patches", {"data.augment": "d4"}, {"data.augment": "none"}),
+    "augmentation": Trick(
+        "flips and quarter turns of training patches", {"data.augment": "d4"}, {"data.augment": "none"}
+    ),
 }

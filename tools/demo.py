@@ -11,7 +11,7 @@ import typer
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, run, maps and figures.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(min=0.01, help="Training time.")] = 1.5,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Training time.")] = 1.25,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Draw nanofibre images, train GANomaly on the good ones, map the defective ones and measure."""

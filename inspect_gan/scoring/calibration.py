@@ -47,6 +47,26 @@ def false_alarm_interval(samples: int, alpha: float, level: float = 0.95) -> tup
     return float(low), float(high)
 
 
+def independent_samples(sizes: Sequence[tuple[int, int]], block: int) -> int:
+    """How many non-overlapping blocks of `block` px fit into regions of (height, width)."""
+    return sum((height // block) * (width // block) for height, width in sizes)
+
+
+def needed_samples(alpha: float) -> int:
+    """The fewest samples whose conformal quantile at `alpha` is finite."""
+    return math.ceil(1 / alpha - 1e-9) - 1
+
+
+def check_samples(samples: int, alpha: float) -> None:
+    """Raises InspectGanError when `samples` normal samples cannot support the false-alarm rate `alpha`."""
+    if samples < needed_samples(alpha):
+        raise InspectGanError(
+            f"a false-alarm rate of {alpha:g} needs at least {needed_samples(alpha)} held-out normal patches, there "
+            f"are {samples}: give more normal images, raise data.holdout_fraction, or set scoring.target_fpr "
+            f"(--target-fpr) to at least {math.ceil(1000 / (samples + 1)) / 1000:g}"
+        )
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What turns a raw map into threshold units, and what was seen in held-out normal material at that threshold.
@@ -86,14 +106,9 @@ def calibrate(
     Raises InspectGanError when there are too few blocks for the target rate, or when all scores are equal.
     """
     values = np.concatenate([raw.ravel() for raw in maps])
-    samples = sum((raw.shape[0] // block) * (raw.shape[1] // block) for raw in maps)
-    threshold = conformal_quantile(values, target_fpr, samples) if samples else math.inf
-    if math.isinf(threshold):
-        raise InspectGanError(
-            f"a false-alarm rate of {target_fpr:g} needs at least {math.ceil(1 / target_fpr) - 1} held-out normal "
-            f"patches, there are {samples}: give more normal images, raise data.holdout_fraction, or ask for "
-            f"a rate of at least {1 / (samples + 1):.2g}"
-        )
+    samples = independent_samples([(raw.shape[0], raw.shape[1]) for raw in maps], block)
+    check_samples(samples, target_fpr)
+    threshold = conformal_quantile(values, target_fpr, samples)
     lowest = float(values.min())
     origin = 0.0 if lowest >= 0 else float(np.median(values))
     if not threshold > max(origin, lowest):

@@ -29,9 +29,11 @@ from inspect_gan.run import (
     save_held_out,
     save_weights,
 )
+from inspect_gan.scoring.calibration import check_samples, independent_samples, needed_samples
 from inspect_gan.training.loop import Trainer
 from inspect_gan.training.monitor import Monitor
 
+HELD_OUT_FRACTIONS = (0.1, 0.15, 0.2, 0.25, 0.3)
 # Held-out material beyond this many pixels no longer sharpens a threshold, it only slows calibration.
 HELD_OUT_PIXELS = 16_000_000
 # May differ between the parts of a resumed run: how long it lasts, what it shows, how its maps are scored.
@@ -135,9 +137,21 @@ def _survey(sources: Sequence[Source], config: Config) -> _Facts:
                 f"{preprocess.footprint} px: remove it or set a smaller patches.size"
             )
     sizes = [(entry["height"], entry["width"]) for entry in fingerprint]
+    return _Facts(preprocess, _divide(sizes, preprocess.footprint, config), fingerprint)
+
+
+def _divide(sizes: Sequence[tuple[int, int]], patch: int, config: Config) -> Split:
+    """Training and held-out regions. Unless the fraction is set, the smallest usual one that can support the target
+    false-alarm rate is held out; better to learn that none can before training than after."""
     data = config.data
-    division = split(sizes, preprocess.footprint, data.holdout, data.holdout_fraction, config.seed)
-    return _Facts(preprocess, division, fingerprint)
+    fractions = HELD_OUT_FRACTIONS if data.holdout_fraction is None else (data.holdout_fraction,)
+    for fraction in fractions:
+        division = split(sizes, patch, data.holdout, fraction, config.seed)
+        samples = independent_samples([(region.height, region.width) for region in division.held_out], patch)
+        if samples >= needed_samples(config.scoring.target_fpr):
+            break
+    check_samples(samples, config.scoring.target_fpr)
+    return division
 
 
 def _training_pixels(sources: Sequence[Source], region: Region, preprocess: Preprocess) -> np.ndarray:

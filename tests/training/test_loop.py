@@ -25,6 +25,7 @@ TINY = [
     "training.batch_size=8",
     "training.log_every=3",
     "training.precision=32-true",
+    "scoring.target_fpr=0.3",
 ]
 
 
@@ -116,7 +117,7 @@ def test_nan_ends_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     fit_run(sources(), config("training.steps=3"), tmp_path / "run")
     before = (tmp_path / "run" / "state.pt").read_bytes()
     spoilt = Image(np.full((64, 160, 1), np.nan, dtype=np.float32), 32)
-    trainer_images = [Source("image 0", lambda: spoilt)]
+    trainer_images = [Source("image 0", lambda: spoilt), Source("image 1", lambda: spoilt)]
     with pytest.raises(UnhealthyTraining, match=r"no longer a finite number.*learning rates"):
         fit_run(trainer_images, config("training.steps=3", "patches.range=full"), tmp_path / "bad")
     assert UnhealthyTraining.exit_code == 3
@@ -186,3 +187,16 @@ def test_tensorboard_and_plain_progress(tmp_path: Path, monkeypatch: pytest.Monk
         events.Tags()["images"]
     )
     assert "gan/discriminator/gradient_penalty" in events.Tags()["scalars"]
+
+
+def test_few_images_give_up_more_of_themselves(tmp_path: Path) -> None:
+    # 2 images of 64×160 px: a band of 32 px holds 2 × 2 blocks, one of 48 px (0.3 · 160) no more.
+    fit_run(sources(), config("training.steps=1", "scoring.target_fpr=0.2"), tmp_path / "enough")
+    with pytest.raises(InspectGanError, match=r"needs at least 9 held-out normal patches, there are 4"):
+        fit_run(sources(), config("training.steps=1", "scoring.target_fpr=0.1"), tmp_path / "short")
+    assert not (tmp_path / "short").exists()
+    wide = [Source("wide", lambda: Image(np.random.default_rng(0).random((96, 640, 1), dtype=np.float32), 32))]
+    # One tenth holds 3 × 2 blocks, 0.2 holds 3 × 4.
+    fit_run(wide, config("training.steps=1", "scoring.target_fpr=0.09"), tmp_path / "widened")
+    with np.load(tmp_path / "widened" / "held_out.npz") as held:
+        assert [held[name].shape for name in held.files] == [(96, 128, 1)]
