@@ -23,7 +23,7 @@ from inspect_gan.scoring.regions import Region, find_regions, mask_of
 from inspect_gan.scoring.verdict import Verdict, worst
 
 ImageLike = str | Path | np.ndarray | Image
-KEPT = (run.CONFIG, run.WEIGHTS, run.HELD_OUT, run.CALIBRATION)
+KEPT = (run.CONFIG, run.WEIGHTS, run.HELD_OUT, run.CALIBRATION, run.HEALTH)
 
 
 @dataclass(frozen=True, eq=False)

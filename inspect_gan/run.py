@@ -21,12 +21,13 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import Image, atomic_bytes, atomic_text, to_float
 from inspect_gan.imaging.preprocess import Preprocess
 
-WEIGHTS, CONFIG, STATE, CALIBRATION, HELD_OUT = (
+WEIGHTS, CONFIG, STATE, CALIBRATION, HELD_OUT, HEALTH = (
     "weights.safetensors",
     "config.yaml",
     "state.pt",
     "calibration.json",
     "held_out.npz",
+    "health.json",
 )
 FORMAT = "inspect-gan-1"
 

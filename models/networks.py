@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
+from inspect_gan.objectives.energy import EnergyAdapter, RunningMean
+
 Norm = Literal["batch", "layer", "none"]
 SLOPE = 0.2
 # TensorFlow's momentum 0.8 of the reference networks; PyTorch counts the share of the new value.
@@ -79,7 +81,7 @@ def init_xavier(module: nn.Module) -> None:
 def _init(module: nn.Module, draw: Callable[[Tensor], Tensor]) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         normalised = is_parametrized(module, "weight")
-        draw(module.parametrizations.weight.original if normalised else module.weight)  # type: ignore[union-attr]
+        draw(module.parametrizations.weight.original if normalised else module.weight)  # type: ignore[union-attr, arg-type]
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
@@ -133,7 +135,8 @@ class Critic(nn.Module):
             return features
         spread = self.batch_std
         if self.training:
-            spread = features.float().std(dim=0, correction=0).mean()
+            # The root has no slope at zero: a feature that is constant in the batch must not spoil the gradient.
+            spread = (features.float().var(dim=0, correction=0) + 1e-8).sqrt().mean()
             self.batch_std.lerp_(spread.detach(), self.momentum)
         return torch.cat([features, spread.to(features.dtype).expand(len(features), 1)], dim=1)
 
@@ -295,7 +298,8 @@ def deconvolutions(chain: list[int], channels: int, norm: Norm, activation: Call
 
 
 def generator_k5(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
-    """5×5 generator of the EBGAN family z (B, nz) -> (B, C, S, S) in [-1, 1]: 2×2 upwards, widths 4w, 2w, w, w/2, ..."""
+    """5×5 generator of the EBGAN family z (B, nz) -> (B, C, S, S) in [-1, 1]: 2×2 upwards,
+    widths 4w, 2w, w, w/2, w/2, ..."""
     widths = [max(4 * width >> i, width // 2, 1) for i in range(halvings(size, 2))]
     return nn.Sequential(
         nn.Linear(nz, 4 * widths[0]),
@@ -311,7 +315,7 @@ class EnergyCritic(nn.Module):
 
     With the embedding e(x) (B, nz) and its decoding a(x) (B, C, S, S), En(x) is ||a(x) - x||_2 (energy "norm") or the
     mean square ("mse"). adapter: turns energies into the raw outputs of another kind of objective; None: the energies
-    are the raw outputs.
+    are the raw outputs. contrast: of the real patches, kept beside the weights that depend on it.
     """
 
     def __init__(
@@ -323,7 +327,7 @@ class EnergyCritic(nn.Module):
         norm: Norm,
         *,
         energy: Literal["norm", "mse"] = "norm",
-        adapter: nn.Module | None = None,
+        adapter: EnergyAdapter | None = None,
     ):
         super().__init__()
         base = max(width // 2, 1)
@@ -334,6 +338,7 @@ class EnergyCritic(nn.Module):
         chain = [nz, *(max(4 * width >> i, base) for i in range(halvings(size, 1) - 1))]
         self.decoder = nn.Sequential(nn.Unflatten(1, (nz, 1, 1)), *deconvolutions(chain, channels, norm, nn.ReLU))
         self.adapter = adapter
+        self.contrast = RunningMean()
         self._energy = energy
 
     def features(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.objectives.base import Critic, Objective
@@ -35,7 +36,8 @@ class TrickSettings(Settings):
 class Game:
     """Mean adversarial losses, scalars, of raw outputs (B,).
 
-    epoch: counts from 0, set by the training loop; the noise schedule depends on it.
+    epoch: counts from 0, set by the training loop; the noise schedule depends on it. signs: running mean share of
+    D's outputs above zero on "real" and "fake" samples, which tells whether D has won.
     Raises InspectGanError for label tricks on an objective without labels.
     """
 
@@ -48,6 +50,7 @@ class Game:
         self.objective = objective
         self.tricks = tricks
         self.epoch = 0
+        self.signs: dict[str, Tensor] = {}
 
     def noise_level(self) -> float:
         """Standard deviation of the input noise in the current epoch: max(start (E - e) / E, floor)."""
@@ -62,9 +65,11 @@ class Game:
         return x + level * torch.randn_like(x) if level else x
 
     def d_real(self, out: Tensor) -> Tensor:
+        self._note("real", out)
         return self._d(out, real=not self.tricks.flip_labels)
 
     def d_fake(self, out: Tensor) -> Tensor:
+        self._note("fake", out)
         return self._d(out, real=self.tricks.flip_labels)
 
     def d_loss(self, real_out: Tensor, fake_out: Tensor) -> Tensor:
@@ -77,11 +82,24 @@ class Game:
     def e_loss(self, real_out: Tensor) -> Tensor:
         return (self.objective.g_loss if self.tricks.flip_labels else self.objective.e_loss)(real_out).mean()
 
+    def doubt(self, out: Tensor) -> Tensor:
+        """How far D is from calling samples real, higher = more anomalous. out (B,) raw. Returns (B,) float32.
+
+        Cross-entropy against "real" of a logit, softplus(-l); of a critic, which has no logit, -u; an energy itself.
+        """
+        towards_real = -out.float() if self.objective.kind == "energy" else out.float()
+        away = towards_real if self.tricks.flip_labels else -towards_real
+        return F.softplus(away) if self.objective.kind == "logit" else away
+
     def regulariser(self, critic: Critic, real: Sequence[Tensor], fake: Sequence[Tensor]) -> dict[str, Tensor]:
         return self.objective.regulariser(critic, real, fake)
 
     def after_critic_step(self, network: nn.Module) -> None:
         self.objective.after_critic_step(network)
+
+    def _note(self, kind: str, out: Tensor) -> None:
+        share = (out.detach() > 0).float().mean()
+        self.signs[kind] = torch.lerp(self.signs[kind], share, 0.02) if kind in self.signs else share
 
     def _d(self, out: Tensor, real: bool) -> Tensor:
         loss = self.objective.d_real if real else self.objective.d_fake

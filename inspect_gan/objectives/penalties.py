@@ -78,14 +78,16 @@ def penalise_critic(
     """A joint discriminator's losses with those of penalty samples: (x_t, E(x_t)) are generated pairs (eq. 4).
 
     losses: with their sum as "total"; returned as they are when the penalty is off. x: the batch (B, C, S, S), for
-    its shape. Adds "penalty", weighted, to the total, and reports "penalty_real", the mean of sigmoid(D(x_t, E(x_t))):
-    once that is below 0.01 D tells noise from patches at sight and the penalty no longer acts.
+    its shape. Adds "penalty", weighted, to the total, and reports "penalty_real", the mean of sigmoid(D(x_t, E(x_t)))
+    (swapped roles: of the negative output): once that is below 0.01 D knows noise at sight and the penalty no longer
+    acts.
     """
     if settings.penalty == "none":
         return losses
     out = _on_penalty_samples(game, critic, encoder, x, settings)
     term = settings.pen_w * game.d_fake(out)
-    accepted = torch.sigmoid(out.detach().float()).mean()
+    logit = out.detach().float()
+    accepted = torch.sigmoid(-logit if game.tricks.flip_labels else logit).mean()
     return {**losses, "total": losses["total"] + term, "penalty": term, "penalty_real": accepted}
 
 

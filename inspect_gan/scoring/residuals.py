@@ -28,6 +28,11 @@ def mse(a: Tensor, b: Tensor) -> Tensor:
     return (a.float() - b.float()).square().flatten(1).mean(1)
 
 
+def distance(a: Tensor, b: Tensor, p: int = 2) -> Tensor:
+    """||a - b||_p per sample, a sum over all entries: (B, ...) and (B, ...) -> (B,) float32."""
+    return torch.linalg.vector_norm((a.float() - b.float()).flatten(1), p, dim=1)
+
+
 def similarity(x: Tensor, x_rec: Tensor) -> tuple[Tensor, Tensor]:
     """The two factors of the structural similarity index (Wang et al. 2004, eq. 12), each (B, C, S, S).
 

@@ -15,21 +15,25 @@ from inspect_gan.config import Config, differences
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import Image, read
 from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.holdout import Region, Split, split
 from inspect_gan.patches.sampling import RandomPatches
 from inspect_gan.patches.store import PatchStore
 from inspect_gan.run import (
     CONFIG,
+    HEALTH,
     HELD_OUT,
     STATE,
     WEIGHTS,
     Weights,
+    load_held_out,
     load_record,
     save_config,
     save_held_out,
     save_weights,
 )
 from inspect_gan.scoring.calibration import check_samples, independent_samples, needed_samples
+from inspect_gan.training.health import assess, require_alive, write_health
 from inspect_gan.training.loop import Trainer
 from inspect_gan.training.monitor import Monitor
 
@@ -111,7 +115,20 @@ def fit_run(
         hashlib.sha256(repr(facts.fingerprint).encode()).hexdigest(),
     )
     trainer.fit(resume)
-    save_weights(out / WEIGHTS, Weights(trainer.averages.shadow, facts.preprocess, config))
+    trained = trainer.averages.shadow
+    save_weights(out / WEIGHTS, Weights(trained, facts.preprocess, config))
+    torch.manual_seed(config.seed)
+    health = assess(
+        trained,
+        config.build(facts.preprocess.channels),
+        _held_out_patches(out, facts.preprocess).to(next(trained.parameters()).device),
+        config.score_name(),
+        {kind: float(share) for kind, share in trainer.detector.game.signs.items()},
+        trainer.position.iteration,
+    )
+    write_health(out / HEALTH, health)
+    console.print(f"health: {health.verdict}{''.join(f'; {finding}' for finding in health.findings)}")
+    require_alive(health)
 
 
 def _survey(sources: Sequence[Source], config: Config) -> _Facts:
@@ -172,6 +189,17 @@ def _held_out(sources: Sequence[Source], facts: _Facts, seed: int) -> Iterator[n
         else:
             top = 2**crop.bit_depth - 1
             yield np.rint(crop.pixels * top).astype(np.uint8 if crop.bit_depth == 8 else np.uint16)
+
+
+def _held_out_patches(out: Path, preprocess: Preprocess, most: int = 256) -> torch.Tensor:
+    """At most `most` non-overlapping patches of the run's held-out regions, (n, C, S, S), evenly chosen."""
+    patches = []
+    for region in load_held_out(out / HELD_OUT):
+        pixels = preprocess.image(region)
+        grid = Grid(pixels.shape[0], pixels.shape[1], preprocess.size, preprocess.size)
+        patches += [pixels[top:bottom, left:right] for top, left, bottom, right in grid.boxes()]
+    chosen = np.linspace(0, len(patches) - 1, min(most, len(patches))).round().astype(int)
+    return preprocess.tensor(np.stack([patches[number] for number in chosen]))
 
 
 def _crop(image: Image, region: Region) -> Image:

@@ -264,6 +264,7 @@ class Trainer:
                 "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
                 "sums": self._sums,
                 "counts": dict(self._counts),
+                "signs": self.detector.game.signs,
                 "precision": self.fabric.strategy.precision.state_dict(),
             },
         )
@@ -279,6 +280,7 @@ class Trainer:
         self.averages.shadow.load_state_dict(state["shadow"])
         self.averages.updates = state["updates"]
         self._sums, self._counts = state["sums"], defaultdict(int, state["counts"])
+        self.detector.game.signs = state["signs"]
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self._monitor.rewind(self.position.ticks)
 

@@ -54,8 +54,8 @@ def test_minibatch_std_sees_variety_in_training_only() -> None:
         critic.head.weight[0, -1] = 1
         critic.head.bias.zero_()
     varied, uniform = torch.randn(64, 1, 4, 4), torch.randn(1, 1, 4, 4).expand(64, 1, 4, 4)
-    assert critic(uniform).max().item() == 0
-    assert critic(varied)[0].item() == pytest.approx(varied.flatten(1).std(0, correction=0).mean().item())
+    assert critic(uniform).max().item() == pytest.approx(0, abs=2e-4)
+    assert critic(varied)[0].item() == pytest.approx(varied.flatten(1).std(0, correction=0).mean().item(), rel=1e-5)
     critic.eval()
     alone = critic(varied[:1])
     torch.testing.assert_close(critic(varied)[:1], alone)

@@ -307,6 +307,7 @@ def test_what_each_objective_asks_of_its_surroundings() -> None:
         "lsgan": ("logit", 1, True),
         "mim": ("logit", 1, True),
         "hinge": ("critic", 1, True),
+        "ebgan": ("energy", 1, True),
         "wgan": ("critic", 5, False),
         "wgan_gp": ("critic", 5, False),
     }

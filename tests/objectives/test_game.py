@@ -107,3 +107,20 @@ def test_flipping_alone_is_a_null_ablation(name: str) -> None:
         outcomes.append([p.detach() for p in g.parameters()])
     for one, other in zip(*outcomes, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+def test_doubt_is_high_for_what_is_not_real() -> None:
+    out = torch.tensor([-4.0, 0.0, 4.0])
+    cross_entropy = torch.tensor([4.018150, 0.693147, 0.018150])
+    assert torch.allclose(game("nonsaturating").doubt(out), cross_entropy)
+    assert torch.allclose(game("nonsaturating", flip_labels=True).doubt(out), cross_entropy.flip(0))
+    for critic in ("wgan", "wgan_gp", "hinge"):
+        assert torch.equal(game(critic).doubt(out), -out)
+        assert torch.equal(game(critic, flip_labels=True).doubt(out), out)
+    assert game("mim").doubt(out.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", [name for name in objectives.names() if objectives.get(name).kind == "energy"])
+def test_energy_is_doubt(name: str) -> None:
+    energy = torch.tensor([0.5, 7.0])
+    assert torch.equal(game(name).doubt(energy), energy)

@@ -107,6 +107,15 @@ def test_optimal_bounded_critic_is_the_sign_of_the_difference(name: str, value: 
     assert all(float(expected_loss(objective, table)) > value for table in others)
 
 
+def test_optimal_energy_is_zero_or_the_margin() -> None:
+    objective = make("ebgan", margin=20.0)
+    best = torch.where(P >= Q, 0.0, 20.0)
+    assert close(expected_loss(objective, best), 12.0)  # m (1 - total variation)
+    assert close((Q * objective.g_loss(best)).sum(), 14.0)
+    others = torch.rand(500, 4, generator=torch.Generator().manual_seed(0)) * 40
+    assert all(float(expected_loss(objective, table)) > 12.0 for table in others)
+
+
 RATIOS = [1 / 9, 1 / math.e, 0.5, 1.0, 2.0, math.e, 9.0]
 
 

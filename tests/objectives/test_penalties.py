@@ -1,4 +1,4 @@
-"""The gradient penalty against critics whose gradient is known."""
+"""The gradient penalty against critics whose gradient is known; the pulling-away term against codes by hand."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from inspect_gan.objectives import objectives
 from inspect_gan.objectives.base import gradient_norm
-from inspect_gan.objectives.penalties import gradient_penalty
+from inspect_gan.objectives.penalties import gradient_penalty, pulling_away
 
 
 class LinearCritic(nn.Module):
@@ -113,3 +113,62 @@ def test_half_precision_samples_are_taken_in_float32() -> None:
     penalty = gradient_penalty(critic, [torch.randn(6, 4)], [torch.randn(6, 4, dtype=torch.bfloat16)])
     assert penalty.dtype == torch.float32
     assert penalty.item() == pytest.approx(4.0, abs=1e-5)
+
+
+# The pulling-away term.
+
+E1, E2 = [1.0, 0.0], [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("codes", "squared", "plain"),
+    [
+        ([E1, E1], 1.0, 1.0),
+        ([[3.0, -4.0]] * 5, 1.0, 1.0),
+        (torch.eye(6).tolist(), 0.0, 0.0),
+        ([E1, E1, E2, E2], 1 / 3, 1 / 3),
+        ([E1, [0.5, 0.75**0.5]], 0.25, 0.5),  # 60 degrees
+        ([E1, [-1.0, 0.0]], 1.0, -1.0),
+    ],
+)
+def test_pulling_away(codes: list[list[float]], squared: float, plain: float) -> None:
+    rows = torch.tensor(codes)
+    for scale in (1.0, 1e-3, 1e3):  # only directions count
+        assert pulling_away(scale * rows).item() == pytest.approx(squared, abs=1e-4)
+        assert pulling_away(scale * rows, squared=False).item() == pytest.approx(plain, abs=1e-4)
+
+
+def test_pulling_away_of_unrelated_codes() -> None:
+    rows = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    assert pulling_away(rows).item() == pytest.approx(1 / 256, rel=0.1)
+
+
+def test_pulling_away_turns_codes_apart() -> None:
+    rows = torch.tensor([[1.0, 0.1], [1.0, -0.1]], requires_grad=True)
+    pulling_away(rows).backward()
+    assert rows.grad is not None
+    moved = rows.detach() - 0.1 * rows.grad
+    assert pulling_away(moved) < pulling_away(rows)
+
+
+def test_pulling_away_of_zero_codes_is_finite() -> None:
+    rows = torch.zeros(3, 4, requires_grad=True)
+    value = pulling_away(rows)
+    value.backward()
+    assert value.item() == 0.0
+    assert rows.grad is not None and rows.grad.isfinite().all()
+
+
+def test_pulling_away_runs_in_float32_under_autocast() -> None:
+    rows = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = pulling_away(rows)
+    assert cast.dtype == torch.float32
+    assert torch.equal(cast, pulling_away(rows))
+    assert pulling_away(rows.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4,), (2, 3, 4)])
+def test_pulling_away_needs_codes_to_compare(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="at least two codes"):
+        pulling_away(torch.ones(shape))

@@ -1,0 +1,126 @@
+"""Is a trained detector alive? Figures on held-out normal patches, a verdict, advice."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from inspect_gan.detector import Detector
+from inspect_gan.errors import UnhealthyTraining
+from inspect_gan.imaging import atomic_text
+
+# Below these, relative to real patches or to the scores' own mean, nothing is left to tell patches apart.
+DEAD_DIVERSITY, WEAK_DIVERSITY = 0.02, 0.2
+DEAD_SPREAD = 1e-5
+# A discriminator whose outputs have the right sign nearly always has won; its gradients may teach little.
+WON = 0.98
+# Relative change of a network's weights below which it has not learned; one step at a rate of 1e-6 makes 1e-5.
+UNMOVED = 1e-7
+TOO_SHORT = 100
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a run looked like at its end.
+
+    real_positive, fake_positive: share of raw discriminator outputs above zero on real and generated patches, running
+    means over training, None without a discriminator of that kind. reconstruction_error: mean |x - x'|.
+    diversity: mean over pixels of the standard deviation of reconstructions, relative to that of the patches;
+    generated_diversity: the same of generated patches, None without a prior. score_spread: standard deviation of the
+    score over its mean. not_finite: NaN and infinite values among scores and weights. unmoved: sub-networks whose
+    weights are still the initial ones.
+    """
+
+    verdict: Literal["healthy", "suspect", "collapsed"]
+    findings: tuple[str, ...]
+    real_positive: float | None
+    fake_positive: float | None
+    reconstruction_error: float
+    diversity: float
+    generated_diversity: float | None
+    score_spread: float
+    not_finite: int
+    unmoved: tuple[str, ...]
+
+
+@torch.no_grad()
+def assess(
+    detector: Detector,
+    initial: Detector,
+    x: Tensor,
+    score: str,
+    signs: Mapping[str, float],
+    iterations: int,
+) -> Health:
+    """Examine a detector in eval mode.
+
+    initial: the same detector with the weights training began with. x: held-out normal patches (n, C, S, S) in
+    [-1, 1]. score: the run's score. signs: running shares of positive outputs, "real" and "fake". iterations: of the
+    last stage; a run of under 100 is not called collapsed for being dull.
+    """
+    values = detector.scores(x, [score]).patch[score]
+    x_rec = detector.reconstruct(x)
+    generated = detector.generate(len(x))
+    not_finite = sum(int((~torch.isfinite(t)).sum()) for t in (values, x_rec, *detector.state_dict().values()))
+    real_std = float(x.std(dim=0).mean())
+    diversity = _diversity(x_rec, real_std)
+    generated_diversity = None if generated is None else _diversity(generated, real_std)
+    spread = float(values.std() / values.abs().mean().clamp_min(1e-12))
+    before = dict(initial.named_children())
+    unmoved = tuple(name for name, network in detector.named_children() if _change(network, before[name]) < UNMOVED)
+    fatal, doubtful = [], []
+    if not_finite:
+        fatal.append(f"{not_finite} values are NaN or infinite: lower the learning rates or set training.clip_grad=1")
+    for kind, value in (("reconstructions", diversity), ("generated patches", generated_diversity)):
+        if value is not None and value < DEAD_DIVERSITY:
+            fatal.append(f"all {kind} are alike (diversity {value:.3f}): train longer, or with another objective")
+        elif value is not None and value < WEAK_DIVERSITY:
+            doubtful.append(f"{kind} vary little (diversity {value:.2f}): train longer")
+    if not spread > DEAD_SPREAD:
+        fatal.append(f"score {score} is the same for all patches: train longer, or choose another score")
+    if unmoved:
+        fatal.append(f"{', '.join(unmoved)} never learned: its learning rate is too low or its stage had no step")
+    if iterations < TOO_SHORT and not (not_finite or unmoved):
+        fatal, doubtful = [], [f"only {iterations} iterations: too short to judge", *fatal, *doubtful]
+    real, fake = signs.get("real"), signs.get("fake")
+    if real is not None and fake is not None and real > WON and fake < 1 - WON:
+        doubtful.append("the discriminator has won: try tricks.input_noise=0.75 or detector.spectral_norm=true")
+    return Health(
+        verdict="collapsed" if fatal else "suspect" if doubtful else "healthy",
+        findings=(*fatal, *doubtful),
+        real_positive=real,
+        fake_positive=fake,
+        reconstruction_error=float((x - x_rec).abs().mean()),
+        diversity=diversity,
+        generated_diversity=generated_diversity,
+        score_spread=spread,
+        not_finite=not_finite,
+        unmoved=unmoved,
+    )
+
+
+def write_health(path: Path, health: Health) -> None:
+    """Write health.json; figures that are not finite become null."""
+    plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in asdict(health).items()}
+    atomic_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+
+
+def require_alive(health: Health) -> None:
+    """Raises UnhealthyTraining with the findings of a collapsed detector."""
+    if health.verdict == "collapsed":
+        raise UnhealthyTraining(f"training collapsed: {'; '.join(health.findings)}")
+
+
+def _change(network: nn.Module, before: nn.Module) -> float:
+    """||weights - weights before|| / ||weights before||."""
+    now, then = (torch.cat([p.detach().cpu().flatten() for p in m.parameters()]) for m in (network, before))
+    return float((now - then).norm() / then.norm().clamp_min(1e-12))
+
+
+def _diversity(patches: Tensor, real_std: float) -> float:
+    return float(patches.float().std(dim=0).mean()) / max(real_std, 1e-12)

@@ -1,0 +1,266 @@
+"""ALAD (Zenati, Romain, Foo, Lecouat & Chandrasekhar, "Adversarially Learned Anomaly Detection", ICDM 2018)."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from inspect_gan.detector import (
+    NATURAL,
+    NO_BATCH_NORM,
+    PAIR_ONLY,
+    UNCALIBRATED,
+    Batch,
+    Detector,
+    DetectorSettings,
+    PatchShape,
+    Phase,
+    Score,
+    Stage,
+    View,
+    detectors,
+    with_total,
+)
+from inspect_gan.models import networks
+from inspect_gan.objectives import Game, Objective, TrickSettings, objectives
+from inspect_gan.objectives.penalties import PenaltySettings, penalise_critic, penalise_encoder
+from inspect_gan.scoring.residuals import distance
+
+
+class ALADSettings(PenaltySettings, DetectorSettings):
+    """spectral_norm: on E, D_xz, D_xx and D_zz, all layers but the last of each. minibatch_std: in D_xz.
+    critic_steps: those of D_xz, and of the other two where `objective_all` is set. dropout: in the discriminators.
+    allow_zz: train with D_zz. xx_concat: how D_xx sees its two patches, as channels or one above the other.
+    objective_all: D_xx and D_zz play the objective's game too, else the non-saturating one."""
+
+    spectral_norm: bool = True
+    dropout: float = Field(0.2, ge=0, lt=1)
+    allow_zz: bool = True
+    xx_concat: Literal["channel", "height"] = "channel"
+    objective_all: bool = False
+
+
+class ALADView(View):
+    """Adds the code and what the discriminators say of (x, E(x)), (x, x) and (x, x')."""
+
+    detector: "ALAD"
+
+    @cached_property
+    def z(self) -> Tensor:
+        """E(x), (B, nz)."""
+        return self.detector.encoder(self.x)
+
+    @cached_property
+    def x_rec(self) -> Tensor:
+        return self.detector.generator(self.z)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """f_xz(x, E(x)), (B, n_d)."""
+        return self.detector.discriminator_xz.features(self.x, self.z)
+
+    @cached_property
+    def features_rec(self) -> Tensor:
+        """f_xz(x', E(x)), (B, n_d)."""
+        return self.detector.discriminator_xz.features(self.x_rec, self.z)
+
+    @cached_property
+    def cycle_features(self) -> Tensor:
+        """f_xx(x, x), (B, n_d)."""
+        return self.detector.discriminator_xx.features(self.x, self.x)
+
+    @cached_property
+    def cycle_rec(self) -> tuple[Tensor, Tensor]:
+        """D_xx(x, x') (B,) raw, and f_xx(x, x') (B, n_d)."""
+        return self.detector.discriminator_xx.outputs(self.x, self.x_rec)
+
+
+@detectors.register("alad")
+class ALAD(Detector):
+    """A bidirectional GAN whose cycles x -> z -> x' and z -> x -> z' are judged by discriminators of their own.
+
+    With x' = G(E(x)), z' = E(G(z)), z ~ N(0, I), the discriminators tell apart
+
+        D_xz   (x, E(x)) from (G(z), z)    with the objective
+        D_xx   (x, x) from (x, x')         with cross-entropy
+        D_zz   (z, z) from (z, z')         with cross-entropy
+
+    and G and E minimise together g_loss(D_xz(G(z), z)) + e_loss(D_xz(x, E(x))) + sp(-D_xx(x, x')) + sp(-D_zz(z, z'))
+    (sp: softplus; the paper's saddle-point objective in its non-saturating form). Order per batch: D_xz, D_xx, D_zz
+    with one z, then G and E in one step with a fresh z. Scores: ||f_xx(x, x) - f_xx(x, x')||_1 with the features f_xx
+    of D_xx (default), ||x - x'||_1, ||x - x'||_2, `logits` sp(-D_xx(x, x')) (of a critic -D_xx(x, x')).
+
+    Deviations. The cycle terms of (x, x) and (z, z) in the loss of G and E, which are constant there, are left out.
+    The two patches enter D_xx as channels instead of one above the other, where no kernel sees corresponding pixels
+    (`xx_concat="height"`). 1×1 convolutions on codes are linear layers. No early stopping. Objectives that forbid
+    batch normalisation get layer normalisation in D_xz. Input noise acts on the real x in every pair and on G(z) in
+    D_xz, soft and exchanged labels act on D_xz, swapped roles on all three. `penalty` switches on the penalty
+    distribution of RCGAN. `res_feature` compares the features of D_xz for (x, E(x)) and (x', E(x)).
+
+    Preset "thesis" (Gözgümüş, politesi 10589/149395): learning rates 5e-5 (G, E) and 1e-6 (discriminators), dropout
+    0.25. Its code gives D_xz 1024 outputs instead of one; that is not reproduced.
+    """
+
+    settings_class = ALADSettings
+    settings: ALADSettings
+    view_class = ALADView
+    objectives: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("minimax", "nonsaturating"), NATURAL),
+        **dict.fromkeys(("lsgan", "mim"), PAIR_ONLY),
+        **dict.fromkeys(("wgan", "wgan_gp"), f"{UNCALIBRATED}; {NO_BATCH_NORM}; {PAIR_ONLY}"),
+        "hinge": f"{UNCALIBRATED}; {PAIR_ONLY}",
+    }
+    default_objective: ClassVar[Mapping[str, str]] = {"default": "nonsaturating", "thesis": "nonsaturating"}
+    default_score: ClassVar[Mapping[str, str]] = {"default": "features", "thesis": "features"}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": {},
+        "thesis": {"lr_g": 5e-5, "lr_d": 1e-6, "dropout": 0.25},
+    }
+
+    def __init__(
+        self,
+        shape: PatchShape,
+        settings: ALADSettings,
+        objective: Objective,
+        tricks: TrickSettings | None = None,
+    ):
+        super().__init__(shape, settings, objective, tricks)
+        c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
+        norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
+        self.generator = networks.generator_dcgan(c, size, nz, width)
+        self.encoder = encoder(c, size, nz, width)
+        self.discriminator_xz = critic_xz(c, size, nz, width, norm, settings.dropout, settings.minibatch_std)
+        self.discriminator_xx = networks.critic_xx(c, size, width, settings.dropout, concat=settings.xx_concat)
+        self.discriminator_zz = networks.critic_zz(nz, width, settings.dropout) if settings.allow_zz else None
+        self.apply(networks.init_normal)
+        if settings.spectral_norm:
+            for name, network in self.named_children():
+                if name != "generator":
+                    networks.normalise_spectrum(network)
+        # Whether two things are equal has a certain answer: labels of D_xx and D_zz are never softened or exchanged.
+        self.cycle = Game(
+            objective if settings.objective_all else objectives.get("nonsaturating")(),
+            TrickSettings(flip_labels=self.game.tricks.flip_labels),
+        )
+
+    def stages(self) -> tuple[Stage, ...]:
+        steps = self.critic_steps()
+        cycle_steps = steps if self.settings.objective_all else 1
+        phases = [
+            self._critic_phase("discriminator_xz", self._xz_loss, self.game, steps),
+            self._critic_phase("discriminator_xx", self._xx_loss, self.cycle, cycle_steps),
+        ]
+        if self.discriminator_zz is not None:
+            phases.append(self._critic_phase("discriminator_zz", self._zz_loss, self.cycle, cycle_steps))
+        both = Phase(
+            "generator_encoder",
+            ("generator", "encoder"),
+            self._generator_encoder_loss,
+            self.optimizer(self.settings.lr_g),
+        )
+        return (Stage("gan", 50, (*phases, both)),)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return self.generator(self.encoder(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.discriminator_xz.features(x, self.encoder(x))
+
+    def generate(self, n: int) -> Tensor:
+        device = next(self.generator.parameters()).device
+        return self.generator(torch.randn(n, self.settings.nz, device=device))
+
+    def own_scores(self) -> dict[str, Score]:
+        return {
+            "features": Score(
+                "||f_xx(x, x) - f_xx(x, x')||_1", lambda v: distance(v.cycle_features, v.cycle_rec[1], 1)
+            ),
+            "l1": Score("||x - x'||_1", lambda v: distance(v.x, v.x_rec, 1)),
+            "l2": Score("||x - x'||_2", lambda v: distance(v.x, v.x_rec)),
+            "logits": Score(
+                "-log sigmoid(D_xx(x, x')), of a critic -D_xx(x, x')", lambda v: self.cycle.doubt(v.cycle_rec[0])
+            ),
+        }
+
+    def _critic_phase(self, name: str, loss: Callable[[Batch], dict[str, Tensor]], game: Game, repeats: int) -> Phase:
+        return Phase(
+            name,
+            (name,),
+            loss,
+            self.optimizer(self.settings.lr_d),
+            repeats=repeats,
+            after_step=lambda _: game.after_critic_step(getattr(self, name)),
+        )
+
+    def _drawn(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """E(x), G(z) and z for the discriminators, made once for all three."""
+        made = batch.shared
+        if "z" not in made:
+            made["z"] = batch.latent(self.settings.nz)
+            made["x_fake"] = self.generator(made["z"])
+            made["z_enc"] = self.encoder(batch.x)
+        return made["z_enc"], made["x_fake"], made["z"]
+
+    def _xz_loss(self, batch: Batch) -> dict[str, Tensor]:
+        z_enc, x_fake, z = self._drawn(batch)
+        pairs = [self.game.seen(batch.x), z_enc], [self.game.seen(x_fake), z]
+        losses = self._critic_loss(self.game, self.discriminator_xz, *pairs)
+        return penalise_critic(losses, self.game, self.discriminator_xz, self.encoder, batch.x, self.settings)
+
+    def _xx_loss(self, batch: Batch) -> dict[str, Tensor]:
+        x_rec, seen = self.generator(self._drawn(batch)[0]), self.game.seen(batch.x)
+        return self._critic_loss(self.cycle, self.discriminator_xx, [seen, seen], [seen, x_rec])
+
+    def _zz_loss(self, batch: Batch) -> dict[str, Tensor]:
+        assert self.discriminator_zz is not None
+        _, x_fake, z = self._drawn(batch)
+        return self._critic_loss(self.cycle, self.discriminator_zz, [z, z], [z, self.encoder(x_fake)])
+
+    def _critic_loss(
+        self, game: Game, critic: networks.Critic, real: list[Tensor], fake: list[Tensor]
+    ) -> dict[str, Tensor]:
+        adversarial = game.d_loss(critic(*real), critic(*fake))
+        return with_total({"adversarial": adversarial, **game.regulariser(critic, real, fake)})
+
+    def _generator_encoder_loss(self, batch: Batch) -> dict[str, Tensor]:
+        z, seen = batch.latent(self.settings.nz), self.game.seen(batch.x)
+        x_fake = self.generator(z)
+        terms = {"generator": self.game.g_loss(self.discriminator_xz(self.game.seen(x_fake), z))}
+        if self.discriminator_zz is not None:
+            terms["cycle_z"] = self.cycle.g_loss(self.discriminator_zz(z, self.encoder(x_fake)))
+        z_enc = self.encoder(batch.x)
+        terms["encoder"] = self.game.e_loss(self.discriminator_xz(seen, z_enc))
+        terms["cycle_x"] = self.cycle.g_loss(self.discriminator_xx(seen, self.generator(z_enc)))
+        return penalise_encoder(
+            with_total(terms), self.game, self.discriminator_xz, self.encoder, batch.x, self.settings
+        )
+
+
+def encoder(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
+    """x (B, C, S, S) -> (B, nz): 4×4 stride-2 convolutions with batch normalisation down to 2×2, then `head`.
+
+    Of the 16 taps of `head`, the four inner ones see the 2×2 map, the others its padding.
+    """
+    widths = [min(max(width // 2, 1) * 2**i, 8 * width) for i in range(networks.halvings(size, 2))]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        body=networks.conv_pyramid(channels, widths, 4, "batch", first_norm=True),
+        head=networks.down(widths[-1], nz, 4),
+        code=nn.Flatten(),
+    )
+    return nn.Sequential(layers)
+
+
+def critic_xz(
+    channels: int, size: int, nz: int, width: int, norm: networks.Norm, dropout: float, minibatch_std: bool
+) -> networks.Critic:
+    """D_xz: convolutions on x down to 4×4, two layers on z, one on both; features: its output after dropout."""
+    widths = [min(2 * width * 2**i, 8 * width) for i in range(networks.halvings(size, 4))]
+    x_net = nn.Sequential(networks.conv_pyramid(channels, widths, 4, norm, first_norm=False), nn.Flatten())
+    of_z, joint = 8 * width, 16 * width
+    z_net = networks.perceptron([nz, of_z, of_z], dropout)
+    both = networks.perceptron([16 * widths[-1] + of_z, joint], dropout)
+    return networks.Critic(networks.PairBody(x_net, z_net, both), joint, minibatch_std=minibatch_std)
