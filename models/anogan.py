@@ -14,18 +14,14 @@ from inspect_gan.detector import (
     NATURAL,
     NO_BATCH_NORM,
     UNCALIBRATED,
-    Batch,
-    Detector,
-    DetectorSettings,
     PatchShape,
-    Phase,
     Score,
     Stage,
     View,
     detectors,
-    with_total,
 )
 from inspect_gan.models import networks
+from inspect_gan.models.latent_gan import LatentGAN, LatentGANSettings
 from inspect_gan.objectives import Objective, TrickSettings
 from inspect_gan.scoring.residuals import distance, l1
 
@@ -119,17 +115,14 @@ def _descend(generator: Callable[[Tensor], Tensor], loss: Loss, z: Tensor, plan:
     return best_z, best
 
 
-class AnoGANSettings(DetectorSettings):
-    """w_fm: weight of feature matching, mean ||f(x) - f(G(z))||_2, in the generator's loss.
-
-    search_steps, search_lr, restarts: the latent search. z_loss: what it minimises, A or the cosine distance.
+class AnoGANSettings(LatentGANSettings):
+    """search_steps, search_lr, restarts: the latent search. z_loss: what it minimises, A or the cosine distance.
     p: norm of the residual in A. disc: its discrimination term, "fm" (features) or "ce" (output). lambda_disc: the
     weight of that term.
     s_test_steps, s_test_lr: the search of score `s_test`. eta: weight of Hce(D(x)) in it. hce_on: cross-entropy of
     D's raw output, or of its sigmoid as the MIM papers print it, which confines Hce to [0.313, 0.693].
     """
 
-    w_fm: float = Field(0.0, ge=0)
     search_steps: int = Field(500, ge=1)
     search_lr: float = Field(0.02, gt=0)
     restarts: int = Field(1, ge=1)
@@ -172,7 +165,7 @@ class AnoGANView(View):
 
 
 @detectors.register("anogan")
-class AnoGAN(Detector):
+class AnoGAN(LatentGAN):
     """A GAN; a patch is scored by how well the generator can be made to reproduce it.
 
     Training (Goodfellow et al. 2014): per batch one step of the discriminator D on x and G(z), then one of the
@@ -235,31 +228,13 @@ class AnoGAN(Detector):
             networks.normalise_spectrum(self.discriminator)
 
     def stages(self) -> tuple[Stage, ...]:
-        phases = (
-            Phase(
-                "discriminator",
-                ("discriminator",),
-                self._discriminator_loss,
-                self.optimizer(self.settings.lr_d),
-                repeats=self.critic_steps(),
-                after_step=lambda _: self.game.after_critic_step(self.discriminator),
-            ),
-            Phase("generator", ("generator",), self._generator_loss, self.optimizer(self.settings.lr_g)),
-        )
-        return (Stage("gan", 50, phases),)
+        return (self.gan_stage(50),)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         cfg = self.settings
         criterion = _cosine if cfg.z_loss == "cosine" else self._criterion(cfg.p, cfg.disc, cfg.lambda_disc)
         z, _ = self._search(x, criterion, SearchPlan(cfg.search_steps, cfg.search_lr))
         return self.generator(z)
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.discriminator.features(x)
-
-    def generate(self, n: int) -> Tensor:
-        device = next(self.generator.parameters()).device
-        return self.generator(torch.randn(n, self.settings.nz, device=device))
 
     def own_scores(self) -> dict[str, Score]:
         pixels = self.shape.channels * self.shape.size**2
@@ -302,22 +277,6 @@ class AnoGAN(Detector):
             return lambda made: (1 - weight) * distance(x, made, p) + weight * distance(wanted, self.features(made), 1)
 
         return of
-
-    def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        real = self.game.seen(batch.x)
-        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
-        adversarial = self.game.d_loss(self.discriminator(real), self.discriminator(fake))
-        terms = self.game.regulariser(self.discriminator, [real], [fake])
-        return with_total({"adversarial": adversarial, **terms})
-
-    def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
-        out, features = self.discriminator.outputs(fake)
-        terms = {"adversarial": self.game.g_loss(out)}
-        if self.settings.w_fm:
-            real = self.features(self.game.seen(batch.x))
-            terms["feature_matching"] = self.settings.w_fm * distance(real, features).mean()
-        return with_total(terms)
 
 
 def critic(

@@ -11,26 +11,22 @@ from torch import Tensor
 from inspect_gan.detector import (
     NATURAL,
     Batch,
-    Detector,
-    DetectorSettings,
     PatchShape,
     Phase,
     Score,
     Stage,
     View,
     detectors,
-    with_total,
 )
 from inspect_gan.models import networks
+from inspect_gan.models.latent_gan import LatentGAN, LatentGANSettings
 from inspect_gan.objectives import Objective, Optimizer, TrickSettings
 from inspect_gan.scoring.residuals import l2, mse
 
 
-class FAnoGANSettings(DetectorSettings):
-    """encoder_loss: "ziz", "izi" or "izi_f". kappa: weight of its feature term. w_fm: weight
-    of feature matching, mean ||f(x) - f(G(z))||_2, in the generator's loss. squared: mse, else norm / n."""
+class FAnoGANSettings(LatentGANSettings):
+    """encoder_loss: "ziz", "izi" or "izi_f". kappa: weight of its feature term. squared: mse, else norm / n."""
 
-    w_fm: float = Field(0.0, ge=0)
     lr_e: float = Field(5e-5, gt=0)
     encoder_loss: Literal["ziz", "izi", "izi_f"] = "izi_f"
     kappa: float = Field(1.0, ge=0)
@@ -59,7 +55,7 @@ class FAnoGANView(View):
 
 
 @detectors.register("fanogan")
-class FAnoGAN(Detector):
+class FAnoGAN(LatentGAN):
     """A GAN first, then an encoder into its frozen latent space.
 
     Stage `gan`: generator G and discriminator D with the objective (WGAN-GP, five D steps per G step, each on a
@@ -113,31 +109,14 @@ class FAnoGAN(Detector):
             networks.normalise_spectrum(self.discriminator)
 
     def stages(self) -> tuple[Stage, ...]:
-        settings = self.settings
-        gan = (
-            Phase(
-                "discriminator",
-                ("discriminator",),
-                self._discriminator_loss,
-                self.optimizer(settings.lr_d),
-                repeats=self.critic_steps(),
-                after_step=lambda _: self.game.after_critic_step(self.discriminator),
-            ),
-            Phase("generator", ("generator",), self._generator_loss, self.optimizer(settings.lr_g)),
+        encoder = Phase(
+            "encoder", ("encoder",), self._encoder_loss, Optimizer("adam", self.settings.lr_e, (0.5, 0.999))
         )
-        encoder = Phase("encoder", ("encoder",), self._encoder_loss, Optimizer("adam", settings.lr_e, (0.5, 0.999)))
         # A generator that is not yet good cannot be mended by its encoder: most of a short budget goes to it.
-        return (Stage("gan", 50, gan, share=0.7), Stage("encoder", 100, (encoder,), share=0.3))
+        return (self.gan_stage(50, share=0.7), Stage("encoder", 100, (encoder,), share=0.3))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.generator(self.encoder(x))
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.discriminator.features(x)
-
-    def generate(self, n: int) -> Tensor:
-        device = next(self.generator.parameters()).device
-        return self.generator(torch.randn(n, self.settings.nz, device=device))
 
     def own_scores(self) -> dict[str, Score]:
         kappa = self.settings.kappa
@@ -149,22 +128,6 @@ class FAnoGAN(Detector):
             "img": Score("mse(x, x')", lambda v: mse(v.x, v.x_rec)),
             "z": Score("mse(E(x), E(x'))", lambda v: mse(v.z, v.z_rec)),
         }
-
-    def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        real = self.game.seen(batch.x)
-        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
-        adversarial = self.game.d_loss(self.discriminator(real), self.discriminator(fake))
-        terms = self.game.regulariser(self.discriminator, [real], [fake])
-        return with_total({"adversarial": adversarial, **terms})
-
-    def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
-        out, features = self.discriminator.outputs(fake)
-        terms = {"adversarial": self.game.g_loss(out)}
-        if self.settings.w_fm:
-            real = self.discriminator.features(self.game.seen(batch.x))
-            terms["feature_matching"] = self.settings.w_fm * (real - features).float().norm(dim=1).mean()
-        return with_total(terms)
 
     def _encoder_loss(self, batch: Batch) -> dict[str, Tensor]:
         if self.settings.encoder_loss == "ziz":

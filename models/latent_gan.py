@@ -1,0 +1,62 @@
+"""The plain GAN that AnoGAN and f-AnoGAN search for a patch in."""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from inspect_gan.detector import Batch, Detector, DetectorSettings, Phase, Stage, with_total
+from inspect_gan.models.networks import Critic
+from inspect_gan.scoring.residuals import distance
+
+
+class LatentGANSettings(DetectorSettings):
+    """w_fm: weight of feature matching, mean ||f(x) - f(G(z))||_2, in the generator's loss."""
+
+    w_fm: float = Field(0.0, ge=0)
+
+
+class LatentGAN(Detector):
+    """A generator of N(0, I) codes and a discriminator of patches, trained in a stage `gan`.
+
+    Per iteration: discriminator steps on x and G(z), each on a fresh batch, then one generator step with a fresh z.
+    Subclasses create `generator` and `discriminator`.
+    """
+
+    settings: LatentGANSettings
+    generator: nn.Module
+    discriminator: Critic
+
+    def gan_stage(self, epochs: int, share: float = 1.0) -> Stage:
+        discriminator = Phase(
+            "discriminator",
+            ("discriminator",),
+            self._discriminator_loss,
+            self.optimizer(self.settings.lr_d),
+            repeats=self.critic_steps(),
+            after_step=lambda _: self.game.after_critic_step(self.discriminator),
+        )
+        generator = Phase("generator", ("generator",), self._generator_loss, self.optimizer(self.settings.lr_g))
+        return Stage("gan", epochs, (discriminator, generator), share)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.discriminator.features(x)
+
+    def generate(self, n: int) -> Tensor:
+        device = next(self.generator.parameters()).device
+        return self.generator(torch.randn(n, self.settings.nz, device=device))
+
+    def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        real = self.game.seen(batch.x)
+        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
+        adversarial = self.game.d_loss(self.discriminator(real), self.discriminator(fake))
+        terms = self.game.regulariser(self.discriminator, [real], [fake])
+        return with_total({"adversarial": adversarial, **terms})
+
+    def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
+        out, features = self.discriminator.outputs(fake)
+        terms = {"adversarial": self.game.g_loss(out)}
+        if self.settings.w_fm:
+            real = self.features(self.game.seen(batch.x))
+            terms["feature_matching"] = self.settings.w_fm * distance(real, features).mean()
+        return with_total(terms)
