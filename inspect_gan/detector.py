@@ -244,8 +244,11 @@ class Detector(nn.Module, ABC):
         x: (B, C, S, S) in [-1, 1]. names: which scores (default: all); only what they need is computed.
         Raises InspectGanError for an unknown name. A map's patch score is its mean over the patch.
         """
+        return self.scores_of(self.view_class(self, x), names)
+
+    def scores_of(self, view: View, names: Iterable[str] | None = None) -> Scores:
+        """`scores` of a batch whose view is at hand, with what was already computed for it."""
         table = self.score_table()
-        view = self.view_class(self, x)
         result = Scores()
         for name in table if names is None else names:
             self.check_score(name)

@@ -63,8 +63,9 @@ def assess(
     [-1, 1]. score: the run's score. signs: running shares of positive outputs, "real" and "fake". iterations: of the
     last stage; a run of under 100 is not called collapsed for being dull.
     """
-    values = detector.scores(x, [score]).patch[score]
-    x_rec = detector.reconstruct(x)
+    view = detector.view_class(detector, x)
+    values = detector.scores_of(view, [score]).patch[score]
+    x_rec = view.x_rec
     generated = detector.generate(len(x))
     not_finite = sum(int((~torch.isfinite(t)).sum()) for t in (values, x_rec, *detector.state_dict().values()))
     real_std = float(x.std(dim=0).mean())
