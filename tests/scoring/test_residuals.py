@@ -54,6 +54,13 @@ def test_absolute_and_squared_difference() -> None:
     assert residuals.mse(*(v.view(1, 3) for v in (x, x_rec))).tolist() == pytest.approx([1.25 / 3])
 
 
+def test_distance_is_a_sum_per_sample() -> None:
+    a, b = torch.tensor([[[3.0], [-4.0]], [[1.0], [1.0]]]), torch.tensor([[[0.0], [0.0]], [[1.0], [0.0]]])
+    assert residuals.distance(a, b).tolist() == [5.0, 1.0]
+    assert residuals.distance(a, b, 1).tolist() == [7.0, 1.0]
+    assert residuals.distance(a.bfloat16(), b.bfloat16()).dtype == torch.float32
+
+
 @given(level=st.floats(-1, 1), shift=st.floats(-1, 1))
 @settings(max_examples=20)
 def test_flat_patches(level: float, shift: float) -> None:
