@@ -27,6 +27,7 @@ setup(
         "albumentations>=2.0",
         "opencv-python-headless",
         "scikit-image",
+        "scipy",
         "tifffile",
         "numpy",
         "pydantic>=2",

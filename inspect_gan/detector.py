@@ -122,6 +122,21 @@ class View:
         return self.detector.features(self.x_rec)
 
 
+class EncodedView(View):
+    """Of detectors with an `encoder` E and a `generator` G: the code, and the reconstruction G(E(x))."""
+
+    detector: Any  # a detector with these two networks; subclasses name theirs
+
+    @cached_property
+    def z(self) -> Tensor:
+        """E(x), (B, nz)."""
+        return self.detector.encoder(self.x)
+
+    @cached_property
+    def x_rec(self) -> Tensor:
+        return self.detector.generator(self.z)
+
+
 @dataclass(frozen=True)
 class Score:
     """compute: view -> (B,) or a per-pixel map (B, 1, S, S), higher = more anomalous. text: its formula in words."""

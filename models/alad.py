@@ -17,11 +17,11 @@ from inspect_gan.detector import (
     Batch,
     Detector,
     DetectorSettings,
+    EncodedView,
     PatchShape,
     Phase,
     Score,
     Stage,
-    View,
     detectors,
     with_total,
 )
@@ -44,19 +44,10 @@ class ALADSettings(PenaltySettings, DetectorSettings):
     objective_all: bool = False
 
 
-class ALADView(View):
+class ALADView(EncodedView):
     """Adds the code and what the discriminators say of (x, E(x)), (x, x) and (x, x')."""
 
     detector: "ALAD"
-
-    @cached_property
-    def z(self) -> Tensor:
-        """E(x), (B, nz)."""
-        return self.detector.encoder(self.x)
-
-    @cached_property
-    def x_rec(self) -> Tensor:
-        return self.detector.generator(self.z)
 
     @cached_property
     def features(self) -> Tensor:

@@ -14,11 +14,11 @@ from inspect_gan.detector import (
     Batch,
     Detector,
     DetectorSettings,
+    EncodedView,
     PatchShape,
     Phase,
     Score,
     Stage,
-    View,
     detectors,
     with_total,
 )
@@ -43,19 +43,10 @@ class BiGANSettings(PenaltySettings, DetectorSettings):
     stochastic_encoder: bool = False
 
 
-class BiGANView(View):
+class BiGANView(EncodedView):
     """Adds the codes and what D says of (x, E(x))."""
 
     detector: "BiGAN"
-
-    @cached_property
-    def z(self) -> Tensor:
-        """E(x), (B, nz)."""
-        return self.detector.encoder(self.x)
-
-    @cached_property
-    def x_rec(self) -> Tensor:
-        return self.detector.generator(self.z)
 
     @cached_property
     def judged(self) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from inspect_gan.detector import (
     Batch,
     DetectorSettings,
+    EncodedView,
     PatchShape,
     Phase,
     Score,
@@ -35,19 +36,10 @@ class EncEBGANSettings(EBGANSettings):
     w: float = Field(0.45, ge=0, le=1)
 
 
-class EncEBGANView(EBGANView):
+class EncEBGANView(EncodedView, EBGANView):
     """Adds the latent code of the patch; the reconstruction is the generator's."""
 
     detector: "EncEBGAN"
-
-    @cached_property
-    def z(self) -> Tensor:
-        """E(x), (B, nz)."""
-        return self.detector.encoder(self.x)
-
-    @cached_property
-    def x_rec(self) -> Tensor:
-        return self.detector.generator(self.z)
 
     @cached_property
     def decoded_rec(self) -> Tensor:

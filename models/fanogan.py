@@ -11,11 +11,11 @@ from torch import Tensor
 from inspect_gan.detector import (
     NATURAL,
     Batch,
+    EncodedView,
     PatchShape,
     Phase,
     Score,
     Stage,
-    View,
     detectors,
 )
 from inspect_gan.models import networks
@@ -34,19 +34,10 @@ class FAnoGANSettings(LatentGANSettings):
     enc_out: Literal["linear", "tanh"] = "linear"
 
 
-class FAnoGANView(View):
+class FAnoGANView(EncodedView):
     """Adds the latent codes of the patch and of its reconstruction."""
 
     detector: "FAnoGAN"
-
-    @cached_property
-    def z(self) -> Tensor:
-        """E(x), (B, nz)."""
-        return self.detector.encoder(self.x)
-
-    @cached_property
-    def x_rec(self) -> Tensor:
-        return self.detector.generator(self.z)
 
     @cached_property
     def z_rec(self) -> Tensor:
