@@ -2,10 +2,10 @@
 
 import inspect
 
-from inspect_gan.config import make_config, packaged_configs
+from inspect_gan.config import make_config, packaged_configs, takes_penalty
 from inspect_gan.datasets.layouts import LAYOUTS
-from inspect_gan.detector import RESIDUAL_SCORES, detectors
-from inspect_gan.objectives import objectives
+from inspect_gan.detector import SHARED_SCORES, DetectorSettings, detectors
+from inspect_gan.objectives import Optimizer, objectives
 from inspect_gan.tricks import TRICKS
 
 
@@ -42,9 +42,10 @@ def detector_page() -> str:
         "",
         "Made from the code by `python -m inspect_gan.catalogue > docs/detectors.md`; a test keeps it true.",
         "Values for patches of 32 px, one channel, preset `default`, in brackets preset `thesis` where it differs.",
-        "Formulas: `models/<name>.py`.",
+        "An epoch is 800 batches of 64 patches. Formulas: `models/<name>.py`.",
         "",
-        "| detector | stages (epochs) | steps per iteration, in order | optimisers | objective | score | parameters |",
+        "| detector | stages (epochs) | steps per iteration, in order | optimisers (rate, betas) | objective | score |"
+        " parameters |",
         "|---|---|---|---|---|---|---:|",
     ]
     for name in detectors.names():
@@ -53,47 +54,89 @@ def detector_page() -> str:
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     lines += [
         "",
-        "## Objectives",
+        "## Objectives and penalty",
         "",
         "Y: a natural pair; a letter: see below; –: refused with an error.",
         "",
-        f"| detector | {' | '.join(f'`{objective}`' for objective in objectives.names())} |",
-        f"|---|{'---|' * len(objectives.names())}",
+        *_compatibility(),
+        "",
+        "## Settings",
+        "",
+        "Those each detector adds to the common ones; in brackets the value of preset `thesis` where it differs:",
+        "",
     ]
-    notes: list[str] = []
     for name in detectors.names():
-        row = []
-        for objective in objectives.names():
-            note = detectors.get(name).objectives.get(objective)
-            if note and note not in notes:
-                notes.append(note)
-            row.append("–" if note is None else chr(ord("a") + notes.index(note)) if note else "Y")
-        lines.append(f"| `{name}` | {' | '.join(row)} |")
-    lines += ["", *(f"- {chr(ord('a') + number)}: {note}" for number, note in enumerate(notes)), "", "## Scores", ""]
+        lines.append(f"- `{name}`: {', '.join(_settings(name))}")
+    lines += ["", "## Scores", ""]
     for name in detectors.names():
         own = make_config({"detector": name}).build(1).own_scores()
         lines.append(f"- `{name}`: " + "; ".join(f"`{score}` {entry.text}" for score, entry in own.items()))
-    shared = "; ".join(f"`{score}` {entry.text}" for score, entry in RESIDUAL_SCORES.items())
+    shared = "; ".join(f"`{score}` {entry.text}" for score, entry in SHARED_SCORES.items())
     return "\n".join([*lines, f"- every detector: {shared}", ""])
+
+
+def _compatibility() -> list[str]:
+    """The table of detectors and objectives, then its notes."""
+    names = objectives.names()
+    rows: dict[str, list[str | None]] = {}
+    for name in detectors.names():
+        detector = detectors.get(name)
+        penalty = "" if takes_penalty(detector) else None
+        rows[f"`{name}`"] = [*(detector.objectives.get(objective) for objective in names), penalty]
+        if detector.pair_objectives:
+            rows[f"`{name}`, D_xx and D_zz"] = [*(detector.pair_objectives.get(objective) for objective in names), None]
+    notes = list(dict.fromkeys(note for row in rows.values() for note in row if note))
+
+    def cell(note: str | None) -> str:
+        return "–" if note is None else chr(ord("a") + notes.index(note)) if note else "Y"
+
+    return [
+        f"| detector | {' | '.join(f'`{objective}`' for objective in names)} | penalty distribution |",
+        f"|---|{'---|' * (len(names) + 1)}",
+        *(f"| {name} | {' | '.join(map(cell, row))} |" for name, row in rows.items()),
+        "",
+        *(f"- {cell(note)}: {note}" for note in notes),
+    ]
+
+
+def _settings(name: str) -> list[str]:
+    """`key=default` of a detector's own settings and of those its presets set."""
+    detector = detectors.get(name)
+    default, thesis = (detector.make_settings({"preset": preset}).model_dump() for preset in ("default", "thesis"))
+    common = set(DetectorSettings.model_fields)
+    return [
+        f"`{key}={value}`" + (f" [`{thesis[key]}`]" if thesis[key] != value else "")
+        for key, value in default.items()
+        if key not in common or (key != "preset" and thesis[key] != value)
+    ]
 
 
 def _facts(name: str, preset: str) -> tuple[str, ...]:
     """Cells of a detector's row."""
     config = make_config({"detector": {"name": name, "preset": preset}})
     detector = config.build(1)
-    stages = detector.stages()
-    steps, rates = [], []
-    for stage in stages:
+    steps: list[str] = []
+    trained_by: dict[str, list[str]] = {}
+    for stage in detector.stages():
         steps.append(", ".join(f"{phase.name} {phase.repeats}" for phase in stage.phases))
-        rates += [f"{phase.name} {phase.optimizer.kind} {phase.optimizer.lr:g}" for phase in stage.phases]
+        for phase in stage.phases:
+            trained_by.setdefault(_optimizer(phase.optimizer), []).append(phase.name)
+    objective = f"`{config.objective['name']}`"
+    if config.detector.get("penalty", "none") != "none":
+        objective += f", penalty `{config.detector['penalty']}`"
     return (
-        ", ".join(f"{stage.name} {stage.epochs}" for stage in stages),
+        ", ".join(f"{stage.name} {stage.epochs}" for stage in detector.stages()),
         "; ".join(steps),
-        ", ".join(rates),
-        f"`{config.objective['name']}`",
-        f"`{detector.default_score[preset]}`",
+        "; ".join(f"{', '.join(phases)}: {optimizer}" for optimizer, phases in trained_by.items()),
+        objective,
+        f"`{detector.published_score()}`",
         f"{sum(p.numel() for p in detector.parameters()):,}",
     )
+
+
+def _optimizer(optimizer: Optimizer) -> str:
+    betas = f", {optimizer.betas[0]:g}, {optimizer.betas[1]:g}" if optimizer.kind.startswith("adam") else ""
+    return f"{optimizer.kind} {optimizer.lr:g}{betas}"
 
 
 if __name__ == "__main__":

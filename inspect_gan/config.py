@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from inspect_gan.detector import Detector, PatchShape, detectors
 from inspect_gan.errors import InspectGanError
 from inspect_gan.objectives import Objective, TrickSettings, objectives
+from inspect_gan.objectives.penalties import PenaltySettings
 from inspect_gan.registry import did_you_mean
 from inspect_gan.settings import Settings
 
@@ -108,18 +109,17 @@ class Config(Settings):
         detector = detector_class(
             PatchShape(channels, self.patches.size), settings, self.build_objective(), self.tricks
         )
-        detector.check_score(self.score_name())
+        detector.score_name(self.scoring.score)
         return detector
 
     def build_objective(self) -> Objective:
         objective = objectives.get(self.objective["name"])
         return objective(objective.settings_class(**_without_name(self.objective)))
 
-    def score_name(self) -> str:
-        """The score to map, "default" replaced by the detector's published one."""
-        if self.scoring.score != "default":
-            return self.scoring.score
-        return detectors.get(self.detector["name"]).default_score[self.detector["preset"]]
+
+def takes_penalty(detector: type[Detector]) -> bool:
+    """Whether RCGAN's penalty distribution can be switched on: it acts on a discriminator of pairs (x, z)."""
+    return issubclass(detector.settings_class, PenaltySettings)
 
 
 def packaged_configs() -> list[str]:
@@ -164,6 +164,12 @@ def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = Non
         raise InspectGanError(
             f"{_where('detector.preset', lines)}unknown preset '{preset}': "
             f"{did_you_mean(str(preset), detector.presets)}"
+        )
+    if "penalty" in chosen and not takes_penalty(detector):
+        joint = ", ".join(name for name in detectors.names() if takes_penalty(detectors.get(name)))
+        raise InspectGanError(
+            f"{_where('detector.penalty', lines)}{detector.name} has no discriminator of pairs (x, z) that a penalty "
+            f"distribution could act on: use {joint}, or leave detector.penalty out"
         )
     settings = _validate(detector.settings_class, {**detector.presets[preset], **chosen}, "detector", lines)
     wanted = config.objective or {}

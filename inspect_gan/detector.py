@@ -14,12 +14,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from inspect_gan.errors import InspectGanError
-from inspect_gan.objectives import Game, Objective, Optimizer, TrickSettings
+from inspect_gan.objectives import Game, Objective, Optimizer, Role, TrickSettings, both
 from inspect_gan.registry import Registry, did_you_mean
 from inspect_gan.scoring import residuals
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.settings import Settings
 
 PATCH_SIZES = (32, 64, 128)
+# Prefix of the buffers that hold what mixtures of scores standardise with.
+SPREADS = "spreads_"
 
 # Notes on a pairing of detector and objective, for `Detector.objectives`.
 NATURAL = ""
@@ -27,6 +30,7 @@ UNCALIBRATED = "scores on the discriminator's output have no fixed zero; prefer 
 NO_BATCH_NORM = "the discriminator uses layer instead of batch normalisation"
 DRIVES_D = "drives the discriminator; the generator matches features unless adv_mode is objective"
 PAIR_ONLY = "applies to D_xz; D_xx and D_zz keep cross-entropy unless objective_all is set"
+ONE_COEFFICIENT = "the gradient penalty interpolates x and z with one coefficient"
 ADAPTED = "through the energy adapter, experimental"
 
 
@@ -112,9 +116,19 @@ class View:
         return self.detector.reconstruct(self.x)
 
     @cached_property
+    def discriminated(self) -> tuple[Tensor, Tensor]:
+        """The discriminator's raw output on x, (B,), and its features, (B, n_d)."""
+        return self.detector.discriminate(self.x)
+
+    @cached_property
+    def doubt(self) -> Tensor:
+        """How far the discriminator is from calling x real, (B,), see `Game.doubt`."""
+        return self.detector.game.doubt(self.discriminated[0])
+
+    @cached_property
     def features(self) -> Tensor:
         """Discriminator features of x, (B, n_d)."""
-        return self.detector.features(self.x)
+        return self.discriminated[1]
 
     @cached_property
     def features_rec(self) -> Tensor:
@@ -181,8 +195,10 @@ class Detector(nn.Module, ABC):
     """Base class of all detectors.
 
     Subclasses register with `@detectors.register(name)`, create their sub-networks in `__init__` (weights at
-    `width` channels times powers of two) and implement `stages`, `reconstruct`, `features` and `own_scores`.
+    `width` channels times powers of two) and implement `stages`, `reconstruct`, `discriminate` and `own_scores`.
     `objectives` names those it can be trained with, each with a note on what changes ("" for a natural pair).
+    `pair_objectives`: the same for discriminators of pairs whose objective is chosen apart.
+    `plays_on_output`: whether its generator learns from the discriminator's output, not from its features alone.
     """
 
     name: ClassVar[str]
@@ -191,9 +207,11 @@ class Detector(nn.Module, ABC):
     view_class: ClassVar[type[View]] = View
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}, "thesis": {}}
     objectives: ClassVar[Mapping[str, str]]
+    pair_objectives: ClassVar[Mapping[str, str]] = {}
     default_objective: ClassVar[Mapping[str, str]]
     default_score: ClassVar[Mapping[str, str]]
-    published_optimizer: ClassVar[Optimizer] = Optimizer()
+    plays_on_output: bool = True
+    published_optimizers: ClassVar[Mapping[Role, Optimizer]] = both(Optimizer())
 
     def __init__(
         self,
@@ -208,6 +226,9 @@ class Detector(nn.Module, ABC):
         self.shape = shape
         self.objective = objective
         self.game = Game(objective, tricks or TrickSettings())
+        for name, score in self.score_table().items():
+            if isinstance(score, Mixture):
+                self.register_buffer(SPREADS + name, torch.tensor([0.0, 1.0]).repeat(len(score.parts), 1))
 
     @classmethod
     def check_objective(cls, name: str) -> None:
@@ -232,20 +253,42 @@ class Detector(nn.Module, ABC):
         """(B, C, S, S) in [-1, 1] -> the nearest normal patch, same shape and range."""
 
     @abstractmethod
-    def features(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) -> discriminator features (B, n_d), the activations that feed its last layer."""
+    def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, S, S) -> the discriminator's raw output (B,) on real patches, and its features (B, n_d), the
+        activations that feed its last layer."""
 
     @abstractmethod
-    def own_scores(self) -> dict[str, Score]:
-        """The scores its paper and the thesis define."""
+    def own_scores(self) -> dict[str, Score | Mixture]:
+        """The scores its paper and the thesis define. Which, depends on settings and shape alone."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> discriminator features (B, n_d)."""
+        return self.discriminate(x)[1]
 
     def generate(self, n: int) -> Tensor | None:
         """n samples of the generator (n, C, S, S) in [-1, 1], None where there is no prior to sample from."""
         return None
 
-    def score_table(self) -> dict[str, Score]:
-        """Every score by name: the detector's own, then the residual family."""
-        return self.own_scores() | RESIDUAL_SCORES
+    def score_table(self) -> dict[str, Score | Mixture]:
+        """Every score by name: the detector's own, then those all have."""
+        return self.own_scores() | SHARED_SCORES
+
+    @torch.no_grad()
+    def fit_mixtures(self, view: View) -> None:
+        """Fit what mixtures of scores standardise with; before, they are plain sums. view: held-out normal patches."""
+        for name, score in self.score_table().items():
+            if isinstance(score, Mixture):
+                self.get_buffer(SPREADS + name).copy_(score.spreads(view))
+
+    def score_name(self, wanted: str) -> str:
+        """The name of a score, "default" replaced by the published one; raises InspectGanError for an unknown one."""
+        name = self.published_score() if wanted == "default" else wanted
+        self.check_score(name)
+        return name
+
+    def published_score(self) -> str:
+        """The score of the paper, or of the thesis under its preset."""
+        return self.default_score[self.settings.preset]
 
     def check_score(self, name: str) -> None:
         """Raises InspectGanError with the nearest name unless the detector has the score."""
@@ -267,24 +310,34 @@ class Detector(nn.Module, ABC):
         result = Scores()
         for name in table if names is None else names:
             self.check_score(name)
-            value = table[name].compute(view).float()
+            score = table[name]
+            if isinstance(score, Mixture):
+                value = score.compute(view, self.get_buffer(SPREADS + name))
+            else:
+                value = score.compute(view).float()
             if value.dim() == 4:
                 result.maps[name] = value
                 value = value.mean(dim=(1, 2, 3))
             result.patch[name] = value
         return result
 
+    def critic_head(self) -> dict[str, bool]:
+        """How the discriminator ends, as keyword arguments of `networks.Critic`. A loss that a common offset of all
+        outputs leaves as it is could never train a last bias."""
+        return {"minibatch_std": self.settings.minibatch_std, "bias": self.objective.sees_offset}
+
     def critic_steps(self) -> int:
         own = self.settings.critic_steps
         return self.objective.critic_steps if own is None else own
 
-    def optimizer(self, lr: float | None) -> Optimizer:
+    def optimizer(self, role: Role) -> Optimizer:
         """The objective's optimiser, else the detector's published one, at the user's learning rate if given."""
-        published = self.objective.optimizer or self.published_optimizer
+        published = self.objective.optimizers.get(role, self.published_optimizers[role])
+        lr = self.settings.lr_g if role == "generator" else self.settings.lr_d
         return published if lr is None else replace(published, lr=lr)
 
 
-RESIDUAL_SCORES: dict[str, Score] = {
+SHARED_SCORES: dict[str, Score | Mixture] = {
     "res_l1": Score("|x - x'| per pixel", lambda v: residuals.l1(v.x, v.x_rec)),
     "res_l2": Score("(x - x')² per pixel", lambda v: residuals.l2(v.x, v.x_rec)),
     "res_ssim": Score("1 - SSIM(x, x') per pixel", lambda v: residuals.ssim(v.x, v.x_rec)),
@@ -295,6 +348,12 @@ RESIDUAL_SCORES: dict[str, Score] = {
     "res_feature": Score(
         "mean squared difference of discriminator features of x and x'",
         lambda v: residuals.mse(v.features, v.features_rec),
+    ),
+    # Lu et al., "MIM-GAN-based anomaly detection for multivariate time series data", eqs 16-21; the average over
+    # overlapping patches, their eq. 21, is the stitcher's. They give no weights.
+    "dire": Mixture(
+        "|x - x'| per pixel / 2 + doubt of the discriminator about x / 2, each standardised on held-out normal patches",
+        ((0.5, lambda v: residuals.l1(v.x, v.x_rec)), (0.5, lambda v: v.doubt)),
     ),
 }
 

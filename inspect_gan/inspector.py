@@ -132,7 +132,7 @@ class Inspector:
         self, score: str | None = None, stride: int | None = None, target_fpr: float | None = None
     ) -> Calibration:
         """The calibration of a score at a stride and false-alarm rate, made on first use and kept with the run."""
-        name = score or self.config.score_name()
+        name = self.predictor.detector.score_name(score or self.config.scoring.score)
         settings = self.map_settings(stride)
         rate = target_fpr or self.config.scoring.target_fpr
 

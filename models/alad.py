@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from inspect_gan.detector import (
     NATURAL,
     NO_BATCH_NORM,
+    ONE_COEFFICIENT,
     PAIR_ONLY,
     UNCALIBRATED,
     Batch,
@@ -28,6 +29,7 @@ from inspect_gan.detector import (
 from inspect_gan.models import networks
 from inspect_gan.objectives import Game, Objective, TrickSettings, objectives
 from inspect_gan.objectives.penalties import PenaltySettings, penalise_critic, penalise_encoder
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance
 
 
@@ -50,9 +52,9 @@ class ALADView(EncodedView):
     detector: "ALAD"
 
     @cached_property
-    def features(self) -> Tensor:
-        """f_xz(x, E(x)), (B, n_d)."""
-        return self.detector.discriminator_xz.features(self.x, self.z)
+    def discriminated(self) -> tuple[Tensor, Tensor]:
+        """D_xz(x, E(x)) (B,) raw, and f_xz(x, E(x)) (B, n_d)."""
+        return self.detector.discriminator_xz.outputs(self.x, self.z)
 
     @cached_property
     def features_rec(self) -> Tensor:
@@ -102,7 +104,8 @@ class ALAD(Detector):
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating"), NATURAL),
         **dict.fromkeys(("lsgan", "mim"), PAIR_ONLY),
-        **dict.fromkeys(("wgan", "wgan_gp"), f"{UNCALIBRATED}; {NO_BATCH_NORM}; {PAIR_ONLY}"),
+        "wgan": f"{UNCALIBRATED}; {NO_BATCH_NORM}; {PAIR_ONLY}",
+        "wgan_gp": f"{UNCALIBRATED}; {NO_BATCH_NORM}; {ONE_COEFFICIENT}; {PAIR_ONLY}",
         "hinge": f"{UNCALIBRATED}; {PAIR_ONLY}",
     }
     default_objective: ClassVar[Mapping[str, str]] = {"default": "nonsaturating", "thesis": "nonsaturating"}
@@ -124,7 +127,7 @@ class ALAD(Detector):
         norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
         self.generator = networks.generator_dcgan(c, size, nz, width)
         self.encoder = encoder(c, size, nz, width)
-        self.discriminator_xz = critic_xz(c, size, nz, width, norm, settings.dropout, settings.minibatch_std)
+        self.discriminator_xz = critic_xz(c, size, nz, width, norm, settings.dropout, **self.critic_head())
         self.discriminator_xx = networks.critic_xx(c, size, width, settings.dropout, concat=settings.xx_concat)
         self.discriminator_zz = networks.critic_zz(nz, width, settings.dropout) if settings.allow_zz else None
         self.apply(networks.init_normal)
@@ -151,21 +154,21 @@ class ALAD(Detector):
             "generator_encoder",
             ("generator", "encoder"),
             self._generator_encoder_loss,
-            self.optimizer(self.settings.lr_g),
+            self.optimizer("generator"),
         )
         return (Stage("gan", 50, (*phases, both)),)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.generator(self.encoder(x))
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.discriminator_xz.features(x, self.encoder(x))
+    def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator_xz.outputs(x, self.encoder(x))
 
     def generate(self, n: int) -> Tensor:
         device = next(self.generator.parameters()).device
         return self.generator(torch.randn(n, self.settings.nz, device=device))
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         return {
             "features": Score(
                 "||f_xx(x, x) - f_xx(x, x')||_1", lambda v: distance(v.cycle_features, v.cycle_rec[1], 1)
@@ -182,7 +185,7 @@ class ALAD(Detector):
             name,
             (name,),
             loss,
-            self.optimizer(self.settings.lr_d),
+            self.optimizer("discriminator"),
             repeats=repeats,
             after_step=lambda _: game.after_critic_step(getattr(self, name)),
         )
@@ -246,7 +249,7 @@ def encoder(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
 
 
 def critic_xz(
-    channels: int, size: int, nz: int, width: int, norm: networks.Norm, dropout: float, minibatch_std: bool
+    channels: int, size: int, nz: int, width: int, norm: networks.Norm, dropout: float, **head: bool
 ) -> networks.Critic:
     """D_xz: convolutions on x down to 4×4, two layers on z, one on both; features: its output after dropout."""
     widths = [min(2 * width * 2**i, 8 * width) for i in range(networks.halvings(size, 4))]
@@ -254,4 +257,4 @@ def critic_xz(
     of_z, joint = 8 * width, 16 * width
     z_net = networks.perceptron([nz, of_z, of_z], dropout)
     both = networks.perceptron([16 * widths[-1] + of_z, joint], dropout)
-    return networks.Critic(networks.PairBody(x_net, z_net, both), joint, minibatch_std=minibatch_std)
+    return networks.Critic(networks.PairBody(x_net, z_net, both), joint, **head)

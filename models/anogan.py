@@ -23,6 +23,7 @@ from inspect_gan.detector import (
 from inspect_gan.models import networks
 from inspect_gan.models.latent_gan import LatentGAN, LatentGANSettings
 from inspect_gan.objectives import Objective, TrickSettings
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance, l1
 
 # Every search starts here: the score of a patch must not depend on when or with which others it is scored.
@@ -151,7 +152,7 @@ class AnoGANView(View):
     @cached_property
     def doubt(self) -> Tensor:
         """Hce(D(x)), (B,)."""
-        return self.detector.hce(self.detector.discriminator(self.x))
+        return self.detector.hce(self.discriminated[0])
 
     def residual(self, p: int) -> Tensor:
         """||x - x'||_p, (B,)."""
@@ -182,8 +183,8 @@ class AnoGAN(LatentGAN):
 
         J(x, z) = 0.9 ||x - G(z)||_2 + 0.1 Hce(D(G(z)))        S = (1 - eta) min_z J + eta Hce(D(x)),  eta 0.05
 
-    Score `dire` is the discrimination and reconstruction error of MIM-GAN for time series on images, half
-    |x - x'| per pixel and half Hce(D(x)); `z_loss="cosine"` gives its search, 1 - cos(x, G(z)), blind to contrast.
+    `z_loss="cosine"` gives the search of MIM-GAN for time series, 1 - cos(x, G(z)), blind to contrast: with score
+    `dire`, which takes any search, that paper's method.
 
     Deviations. The rate of the search is ours, so that the codes of the prior are within reach, see `search`; of all
     steps the best counts. Its start is one fixed draw, the same for every patch; `restarts` tries more. The number of
@@ -222,7 +223,7 @@ class AnoGAN(LatentGAN):
         c, size, width = shape.channels, shape.size, settings.width
         kind: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
         self.generator = networks.generator_dcgan(c, size, settings.nz, width)
-        self.discriminator = critic(c, size, width, kind, minibatch_std=settings.minibatch_std)
+        self.discriminator = critic(c, size, width, kind, **self.critic_head())
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)
@@ -236,7 +237,7 @@ class AnoGAN(LatentGAN):
         z, _ = self._search(x, criterion, SearchPlan(cfg.search_steps, cfg.search_lr))
         return self.generator(z)
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         pixels = self.shape.channels * self.shape.size**2
         return {
             "anogan_l1": Score(
@@ -249,15 +250,13 @@ class AnoGAN(LatentGAN):
                 "(1 - eta) min_z (0.9 ||x - G(z)||_2 + 0.1 Hce(D(G(z)))) + eta Hce(D(x))",
                 lambda v: (1 - self.settings.eta) * self._least_j(v.x) + self.settings.eta * v.doubt,
             ),
-            "dire": Score(
-                "|x - x'| / 2 + Hce(D(x)) / 2 per pixel",
-                lambda v: 0.5 * (l1(v.x, v.x_rec) + v.doubt[:, None, None, None]),
-            ),
         }
 
     def hce(self, out: Tensor) -> Tensor:
         """Raw outputs of D -> cross-entropy against "real", (B,)."""
-        return self.game.doubt(torch.sigmoid(out) if self.settings.hce_on == "literal" else out)
+        if self.settings.hce_on == "literal":
+            return F.softplus(-torch.sigmoid(self.game.towards_real(out)))
+        return self.game.doubt(out)
 
     def _least_j(self, x: Tensor) -> Tensor:
         plan = SearchPlan(self.settings.s_test_steps, self.settings.s_test_lr, tolerance=1e-4)
@@ -279,13 +278,11 @@ class AnoGAN(LatentGAN):
         return of
 
 
-def critic(
-    channels: int, size: int, width: int, norm_kind: networks.Norm, *, minibatch_std: bool = False
-) -> networks.Critic:
+def critic(channels: int, size: int, width: int, norm_kind: networks.Norm, **head: bool) -> networks.Critic:
     """4×4 stride-2 discriminator, first stage not normalised; features: the flattened 4×4 map after LeakyReLU."""
     widths = networks.pyramid(width, networks.halvings(size, 4))
     body = nn.Sequential(networks.conv_pyramid(channels, widths, 4, norm_kind, first_norm=False), nn.Flatten())
-    return networks.Critic(body, 16 * widths[-1], minibatch_std=minibatch_std)
+    return networks.Critic(body, 16 * widths[-1], **head)
 
 
 def _cosine(x: Tensor) -> Loss:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from inspect_gan.detector import (
     NATURAL,
+    ONE_COEFFICIENT,
     UNCALIBRATED,
     Batch,
     Detector,
@@ -25,6 +26,7 @@ from inspect_gan.detector import (
 from inspect_gan.models import networks
 from inspect_gan.objectives import Objective, TrickSettings
 from inspect_gan.objectives.penalties import PenaltySettings, penalise_critic, penalise_encoder
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance, l1
 
 DROPOUT = 0.5
@@ -49,13 +51,9 @@ class BiGANView(EncodedView):
     detector: "BiGAN"
 
     @cached_property
-    def judged(self) -> tuple[Tensor, Tensor]:
+    def discriminated(self) -> tuple[Tensor, Tensor]:
         """D(x, E(x)) (B,) raw, and f(x, E(x)) (B, n_d)."""
         return self.detector.discriminator.outputs(self.x, self.z)
-
-    @cached_property
-    def features(self) -> Tensor:
-        return self.judged[1]
 
     @cached_property
     def features_rec(self) -> Tensor:
@@ -81,11 +79,12 @@ class BiGAN(Detector):
 
         g_loss(D(G(z), z)) + e_loss(D(x, E(x))) + w_fm · mean ||f(x, E(x)) - f(G(z), z)||_2
 
-    with the features f of D; the last term, 0 by default, trains G only. Order per batch: D, then G and E in one step
-    with a fresh z, both gradients taken before either moves. Scores with x' = G(E(x)) (Zenati et al., "Efficient
-    GAN-based anomaly detection", 2018): w_rec · ||x - x'||_1 + (1 - w_rec) · ||f(x, E(x)) - f(x', E(x))||_1 (`comb`,
-    default, w_rec 0.9), its two parts, ||x - x'||_2, ||E(x) - E(x')||_2, and `ce`, the cross-entropy of D(x, E(x))
-    against "real"; of a critic, which has no logit, -D(x, E(x)).
+    with the features f of D; the last term, 0 by default, trains G only. Order per batch: D (each of several steps on a
+    fresh batch), then G and E in one step with a fresh z, both gradients taken before either moves. Scores with
+    x' = G(E(x)) (Zenati et al., "Efficient GAN-based anomaly detection", 2018): w_rec · ||x - x'||_1
+    + (1 - w_rec) · ||f(x, E(x)) - f(x', E(x))||_1 (`comb`, default, w_rec 0.9), its two parts, ||x - x'||_2,
+    ||E(x) - E(x')||_2, and `ce`, the cross-entropy of D(x, E(x)) against "real"; of a critic, which has no logit,
+    -D(x, E(x)).
 
     stochastic_encoder (ALI): E gives mean and log-variance of a Gaussian from which training draws the code; scores
     use the mean.
@@ -104,7 +103,8 @@ class BiGAN(Detector):
     view_class = BiGANView
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), NATURAL),
-        **dict.fromkeys(("wgan", "wgan_gp", "hinge"), UNCALIBRATED),
+        **dict.fromkeys(("wgan", "hinge"), UNCALIBRATED),
+        "wgan_gp": f"{UNCALIBRATED}; {ONE_COEFFICIENT}",
     }
     default_objective: ClassVar[Mapping[str, str]] = {"default": "nonsaturating", "thesis": "nonsaturating"}
     default_score: ClassVar[Mapping[str, str]] = {"default": "comb", "thesis": "comb"}
@@ -124,7 +124,7 @@ class BiGAN(Detector):
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         self.generator = networks.generator_dcgan(c, size, nz, width)
         self.encoder = encoder(c, size, nz, width, stochastic=settings.stochastic_encoder)
-        self.discriminator = critic(c, size, nz, width, minibatch_std=settings.minibatch_std)
+        self.discriminator = critic(c, size, nz, width, **self.critic_head())
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)
@@ -135,7 +135,7 @@ class BiGAN(Detector):
                 "discriminator",
                 ("discriminator",),
                 self._discriminator_loss,
-                self.optimizer(self.settings.lr_d),
+                self.optimizer("discriminator"),
                 repeats=self.critic_steps(),
                 after_step=lambda _: self.game.after_critic_step(self.discriminator),
             ),
@@ -143,7 +143,7 @@ class BiGAN(Detector):
                 "generator_encoder",
                 ("generator", "encoder"),
                 self._generator_encoder_loss,
-                self.optimizer(self.settings.lr_g),
+                self.optimizer("generator"),
             ),
         )
         return (Stage("gan", 50, phases),)
@@ -151,14 +151,14 @@ class BiGAN(Detector):
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.generator(self.encoder(x))
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.discriminator.features(x, self.encoder(x))
+    def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator.outputs(x, self.encoder(x))
 
     def generate(self, n: int) -> Tensor:
         device = next(self.generator.parameters()).device
         return self.generator(torch.randn(n, self.settings.nz, device=device))
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         w = self.settings.w_rec
         return {
             "comb": Score(
@@ -168,7 +168,7 @@ class BiGAN(Detector):
             "rec_1": Score("||x - x'||_1", lambda v: v.pixel_distance),
             "rec_2": Score("||x - x'||_2", lambda v: distance(v.x, v.x_rec)),
             "fm": Score("||f(x, E(x)) - f(x', E(x))||_1", lambda v: v.feature_distance),
-            "ce": Score("-log sigmoid(D(x, E(x))), of a critic -D(x, E(x))", lambda v: self.game.doubt(v.judged[0])),
+            "ce": Score("-log sigmoid(D(x, E(x))), of a critic -D(x, E(x))", lambda v: v.doubt),
             "z": Score("||E(x) - E(x')||_2", lambda v: distance(v.z, self.encoder(v.x_rec))),
         }
 
@@ -214,7 +214,7 @@ class GaussianCode(nn.Module):
         return mean + torch.exp(0.5 * log_variance.clamp(*LOG_VARIANCE)) * torch.randn_like(mean)
 
 
-def critic(channels: int, size: int, nz: int, width: int, *, minibatch_std: bool = False) -> networks.Critic:
+def critic(channels: int, size: int, nz: int, width: int, **head: bool) -> networks.Critic:
     """D of pairs: convolutions on x down to 8×8, one layer on z, one on both; features: its output after dropout."""
     widths = networks.pyramid(width, networks.halvings(size, 8))
     of_z, joint = 8 * width, 16 * width
@@ -223,4 +223,4 @@ def critic(channels: int, size: int, nz: int, width: int, *, minibatch_std: bool
         networks.perceptron([nz, of_z], DROPOUT),
         networks.perceptron([64 * widths[-1] + of_z, joint], DROPOUT),
     )
-    return networks.Critic(body, joint, minibatch_std=minibatch_std)
+    return networks.Critic(body, joint, **head)

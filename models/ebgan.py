@@ -25,13 +25,13 @@ from inspect_gan.detector import (
 )
 from inspect_gan.errors import InspectGanError
 from inspect_gan.models import networks
-from inspect_gan.objectives import Objective, Optimizer, TrickSettings
+from inspect_gan.objectives import Objective, Optimizer, Role, TrickSettings
 from inspect_gan.objectives.energy import EnergyAdapter, EnergyMargin
 from inspect_gan.objectives.penalties import pulling_away
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance
 
 MARGIN_RMS = 0.625
-LR_D = 5e-6
 
 
 class EBGANSettings(DetectorSettings):
@@ -51,6 +51,20 @@ class EBGANView(View):
     """Adds what D's autoencoder and the generator make of the patch."""
 
     detector: "EBGAN"
+
+    @cached_property
+    def features(self) -> Tensor:
+        """e(x), (B, nz)."""
+        return self.detector.features(self.x)
+
+    @cached_property
+    def energy(self) -> Tensor:
+        """En(x), (B,)."""
+        return self.detector.discriminator.energy(self.x, self.decoded)
+
+    @cached_property
+    def discriminated(self) -> tuple[Tensor, Tensor]:
+        return self.detector.discriminator.judge(self.energy), self.features
 
     @cached_property
     def decoded(self) -> Tensor:
@@ -85,7 +99,7 @@ class EBGAN(Detector):
     margin of the objective,
 
         D   mean En(x) + mean max(0, m - En(G(z)))                                   (eq. 1)
-        G   mean En(G(z)) + w_pt · pulling_away(e(G(z)))         w_pt 0.25           (eqs 2 and 7)
+        G   mean En(G(z)) + w_pt · pulling_away(e(G(z)))         w_pt 0.25           (eq. 2, section 2.4)
 
     Order: three generator steps, each with new z, then one discriminator step. Margin, unless `objective.margin` gives
     it: an RMS error of 0.625 times the contrast c of the training patches (the running RMS of their standard
@@ -108,7 +122,10 @@ class EBGAN(Detector):
     settings_class: ClassVar[type[DetectorSettings]] = EBGANSettings
     settings: EBGANSettings
     view_class: ClassVar[type[View]] = EBGANView
-    published_optimizer = Optimizer("adam", 1e-5, (0.5, 0.999))
+    published_optimizers: ClassVar[Mapping[Role, Optimizer]] = {
+        "generator": Optimizer("adam", 1e-5),
+        "discriminator": Optimizer("adam", 5e-6),
+    }
     objectives: ClassVar[Mapping[str, str]] = {
         "ebgan": NATURAL,
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "hinge", "mim"), ADAPTED),
@@ -158,25 +175,23 @@ class EBGAN(Detector):
         return (self._gan_stage(100),)
 
     def _gan_stage(self, epochs: int, share: float = 1.0) -> Stage:
-        settings = self.settings
-        lr_d = LR_D if settings.lr_d is None and self.objective.optimizer is None else settings.lr_d
         generator = Phase(
             "generator",
             ("generator",),
             self._generator_loss,
-            self.optimizer(settings.lr_g),
+            self.optimizer("generator"),
             repeats=self._generator_steps(),
         )
         discriminator = Phase(
             "discriminator",
             ("discriminator",),
             self._discriminator_loss,
-            self.optimizer(lr_d),
+            self.optimizer("discriminator"),
             repeats=self.critic_steps(),
             after_step=lambda _: self.game.after_critic_step(self.discriminator),
         )
         order = (generator, discriminator)
-        return Stage("gan", epochs, order if settings.first == "generator" else order[::-1], share)
+        return Stage("gan", epochs, order if self.settings.first == "generator" else order[::-1], share)
 
     def _generator_steps(self) -> int:
         if self.settings.g_steps is not None:
@@ -186,15 +201,19 @@ class EBGAN(Detector):
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.discriminator.reproduce(x)
 
+    def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features: the embedding e(x), (B, nz)."""
+        energy, codes = self.discriminator.energies(x)
+        return self.discriminator.judge(energy), codes
+
     def features(self, x: Tensor) -> Tensor:
-        """The embedding e(x), (B, nz)."""
         return self.discriminator.features(x)
 
     def generate(self, n: int) -> Tensor:
         device = next(self.generator.parameters()).device
         return self.generator(torch.randn(n, self.settings.nz, device=device))
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         return {
             **self._energy_score(),
             "im1": Score("||x - x'||_2, x' = G(e(x))", lambda v: distance(v.x, v.x_gen)),
@@ -204,7 +223,7 @@ class EBGAN(Detector):
         }
 
     def _energy_score(self) -> dict[str, Score]:
-        return {"energy": Score("En(x), D's reproduction error", lambda v: self.discriminator.energy(v.x, v.decoded))}
+        return {"energy": Score("En(x), D's reproduction error", lambda v: v.energy)}
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))

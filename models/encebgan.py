@@ -22,6 +22,7 @@ from inspect_gan.detector import (
 from inspect_gan.models import networks
 from inspect_gan.models.ebgan import EBGAN, EBGANSettings, EBGANView
 from inspect_gan.objectives import Objective, Optimizer, TrickSettings
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance
 
 
@@ -51,7 +52,8 @@ class EncEBGANView(EncodedView, EBGANView):
 class EncEBGAN(EBGAN):
     """An EBGAN first, then an encoder into its frozen latent space.
 
-    Stage `gan`: as in `ebgan`, but one discriminator step before the three generator steps, each on a fresh batch.
+    Stage `gan`: as in `ebgan`, but one discriminator step before the three generator steps, the first of which runs on
+    the discriminator's batch.
     Stage `encoder`: G and D frozen, with x' = G(E(x)) and D's embedding e the encoder E minimises
 
         mean ||x - x'||_2 + w_feat · mean ||e(x) - e(x')||_2            w_feat 0.4
@@ -92,7 +94,7 @@ class EncEBGAN(EBGAN):
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.generator(self.encoder(x))
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         w = self.settings.w
         image = Score("||x - x'||_2", lambda v: distance(v.x, v.x_rec))
         decoded = Score("||a(x) - a(x')||_2", lambda v: distance(v.decoded, v.decoded_rec))
@@ -106,6 +108,8 @@ class EncEBGAN(EBGAN):
             "z2": embedding,
             "comb": Score("(1 - w) im1 + w im2", lambda v: (1 - w) * image.compute(v) + w * decoded.compute(v)),
             "comb_2": Score("(1 - w) z1 + w z2", lambda v: (1 - w) * code.compute(v) + w * embedding.compute(v)),
+            "comb_matched": scale_matched("im1", image, "im2", decoded),
+            "comb_2_matched": scale_matched("z1", code, "z2", embedding),
         }
 
     def _encoder_loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -116,3 +120,10 @@ class EncEBGAN(EBGAN):
         compared = self.discriminator.features if self.settings.feat == "embedding" else self.discriminator.reproduce
         feature = distance(compared(x), compared(x_rec)).mean()
         return {"image": distance(x, x_rec).mean(), "feature": self.settings.w_feat * feature}
+
+
+def scale_matched(name_a: str, a: Score, name_b: str, b: Score) -> Mixture:
+    """The sum of two scores at the weight at which they vary alike on normal patches, chosen without anomalies."""
+    return Mixture(
+        f"{name_a} + {name_b} scaled to vary alike on held-out normal patches", ((1, a.compute), (1, b.compute))
+    )

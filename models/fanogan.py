@@ -20,7 +20,8 @@ from inspect_gan.detector import (
 )
 from inspect_gan.models import networks
 from inspect_gan.models.latent_gan import LatentGAN, LatentGANSettings
-from inspect_gan.objectives import Objective, Optimizer, TrickSettings
+from inspect_gan.objectives import Objective, Optimizer, TrickSettings, both
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import l2, mse
 
 
@@ -70,7 +71,7 @@ class FAnoGAN(LatentGAN):
     settings_class = FAnoGANSettings
     settings: FAnoGANSettings
     view_class = FAnoGANView
-    published_optimizer = Optimizer("adam", 1e-4, (0.0, 0.9))
+    published_optimizers = both(Optimizer("adam", 1e-4, (0.0, 0.9)))
     objectives: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("minimax", "nonsaturating", "lsgan", "wgan", "wgan_gp", "hinge", "mim"), NATURAL
     )
@@ -91,7 +92,7 @@ class FAnoGAN(LatentGAN):
         super().__init__(shape, settings, objective, tricks)
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         self.generator = networks.generator_dcgan(c, size, nz, width)
-        self.discriminator = networks.critic_k5(c, size, width, "layer", minibatch_std=settings.minibatch_std)
+        self.discriminator = networks.critic_k5(c, size, width, "layer", **self.critic_head())
         self.encoder = networks.encoder_k5(c, size, nz, width, smallest=2)
         if settings.enc_out == "tanh":
             self.encoder.append(torch.nn.Tanh())
@@ -109,7 +110,7 @@ class FAnoGAN(LatentGAN):
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.generator(self.encoder(x))
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         kappa = self.settings.kappa
         return {
             "izi_f": Score(

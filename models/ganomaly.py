@@ -23,11 +23,14 @@ from inspect_gan.detector import (
 )
 from inspect_gan.models import networks
 from inspect_gan.objectives import Objective, TrickSettings
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import mse
 
 
 class GanomalySettings(DetectorSettings):
-    """w_*: weights of the generator's terms. reductions: "mean" (paper's code) or "norm" (thesis)."""
+    """w_*: weights of the generator's terms. reductions: of w_con's and w_enc's terms, "mean" (the authors' code) or
+    "norm" (the thesis). spectral_norm: with networks "k5" on the convolutions of both encoders too.
+    """
 
     w_adv: float = Field(1.0, ge=0)
     w_con: float = Field(50.0, ge=0)
@@ -63,20 +66,23 @@ class GanomalyView(View):
 class Ganomaly(Detector):
     """Autoencoder G = decoder(encoder(x)), a second encoder on the reconstruction, a discriminator D.
 
-    With h = encoder(x), x' = decoder(h), h' = encoder_rec(x'), f = D's features, generator loss (eqs 1-4):
+    With h = encoder(x), x' = decoder(h), h' = encoder_rec(x'), f = D's features, generator loss (eqs 1-4, with the
+    means of the authors' code):
 
         w_adv · mse(f(x), f(x')) + w_con · mean|x - x'| + w_enc · mse(h, h')          weights 1, 50, 1
 
-    Discriminator loss: half the sum of the objective's real and fake terms (eq. 5 with cross-entropy).
-    Score: mse(h, h') (eq. 6). Order: generator, then discriminator on the same x'.
+    Discriminator loss: half the sum of the objective's real and fake terms. Score: mse(h, h') as in the authors' code;
+    the paper prints ||h - h'||_1 (eq. 5), here `enc_l1`. Order: generator, then discriminator on the same x'.
 
     Deviations. The 4×4 convolutions onto and from the 1×1 code are linear layers (same weights). The authors'
     code adds the feature distance to the discriminator loss as well and min-max scales scores over the test set;
     neither is in the paper and neither is done here. `adv_mode="objective"` replaces the feature term by the
-    objective's generator loss on D(x').
+    objective's generator loss on D(x'). The input-noise trick makes the autoencoder a denoiser: it puts noise on its
+    input, D sees clean patches (as in the Polimi thesis).
 
-    Preset "thesis": 5×5 networks with biases, discriminator first, learning rates 5e-5 (G) and 1e-6 (D),
-    adversarial term from the objective, per-sample norms ||x - x'||_1 and ||h - h'||_2 instead of means.
+    Preset "thesis" (Gözgümüş): 5×5 networks with biases, spectral norm in D and both encoders, discriminator first,
+    learning rates 5e-5 (G) and 1e-6 (D), adversarial term from the objective, per-sample norms ||x - x'||_1 and
+    ||h - h'||_2 instead of means, score `enc_l1`.
     """
 
     settings_class = GanomalySettings
@@ -84,8 +90,7 @@ class Ganomaly(Detector):
     view_class = GanomalyView
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), DRIVES_D),
-        **dict.fromkeys(("wgan", "wgan_gp"), f"{DRIVES_D}; {NO_BATCH_NORM}"),
-        "hinge": DRIVES_D,
+        **dict.fromkeys(("wgan", "wgan_gp", "hinge"), f"{DRIVES_D}; {NO_BATCH_NORM}"),
     }
     default_objective: ClassVar[Mapping[str, str]] = {"default": "nonsaturating", "thesis": "nonsaturating"}
     default_score: ClassVar[Mapping[str, str]] = {"default": "enc_mse", "thesis": "enc_l1"}
@@ -99,6 +104,7 @@ class Ganomaly(Detector):
             "networks": "k5",
             "first": "discriminator",
             "reinit_d": False,
+            "spectral_norm": True,
         },
     }
 
@@ -111,7 +117,7 @@ class Ganomaly(Detector):
     ):
         super().__init__(shape, settings, objective, tricks)
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
-        norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
+        norm: networks.Norm = "batch" if objective.kind == "logit" else "layer"
         if settings.networks == "k4":
             self.encoder = networks.encoder_k4(c, size, nz, width)
             self.decoder = networks.decoder_k4(c, size, nz, width)
@@ -121,10 +127,13 @@ class Ganomaly(Detector):
             self.encoder = networks.encoder_k5(c, size, nz, width, first_norm=False)
             self.decoder = networks.decoder_k5(c, size, nz, width)
             self.encoder_rec = networks.encoder_k5(c, size, nz, width, first_norm=False)
-            self.discriminator = networks.critic_k5(c, size, width, norm, minibatch_std=settings.minibatch_std)
+            self.discriminator = networks.critic_k5(c, size, width, norm, **self.critic_head())
+        self.plays_on_output = settings.adv_mode == "objective"
         self.apply(networks.init_normal)
         if settings.spectral_norm:
-            networks.normalise_spectrum(self.discriminator)
+            encoders = (self.encoder[0], self.encoder_rec[0]) if settings.networks == "k5" else ()
+            for network in (self.discriminator, *encoders):
+                networks.normalise_spectrum(network)
 
     def stages(self) -> tuple[Stage, ...]:
         settings = self.settings
@@ -132,13 +141,13 @@ class Ganomaly(Detector):
             "generator",
             ("encoder", "decoder", "encoder_rec"),
             self._generator_loss,
-            self.optimizer(settings.lr_g),
+            self.optimizer("generator"),
         )
         discriminator = Phase(
             "discriminator",
             ("discriminator",),
             self._discriminator_loss,
-            self.optimizer(settings.lr_d),
+            self.optimizer("discriminator"),
             repeats=self.critic_steps(),
             after_step=self._after_discriminator,
         )
@@ -148,10 +157,10 @@ class Ganomaly(Detector):
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x))
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.discriminator.features(x)
+    def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator.outputs(x)
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         return {
             "enc_mse": Score("mse(h, h')", lambda v: mse(v.h, v.h_rec)),
             "enc_l1": Score("||h - h'||_1", lambda v: (v.h.float() - v.h_rec.float()).abs().sum(1)),

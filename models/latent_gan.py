@@ -31,15 +31,15 @@ class LatentGAN(Detector):
             "discriminator",
             ("discriminator",),
             self._discriminator_loss,
-            self.optimizer(self.settings.lr_d),
+            self.optimizer("discriminator"),
             repeats=self.critic_steps(),
             after_step=lambda _: self.game.after_critic_step(self.discriminator),
         )
-        generator = Phase("generator", ("generator",), self._generator_loss, self.optimizer(self.settings.lr_g))
+        generator = Phase("generator", ("generator",), self._generator_loss, self.optimizer("generator"))
         return Stage("gan", epochs, (discriminator, generator), share)
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.discriminator.features(x)
+    def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator.outputs(x)
 
     def generate(self, n: int) -> Tensor:
         device = next(self.generator.parameters()).device

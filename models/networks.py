@@ -18,7 +18,8 @@ from inspect_gan.objectives.energy import EnergyAdapter, RunningMean
 
 Norm = Literal["batch", "layer", "none"]
 SLOPE = 0.2
-# TensorFlow's momentum 0.8 of the reference networks; PyTorch counts the share of the new value.
+# TensorFlow's momentum 0.8 of the reference networks; PyTorch counts the share of the new value. Their eps of 1e-3 is
+# not taken over.
 BATCH_NORM_MOMENTUM = 0.2
 
 
@@ -169,7 +170,7 @@ def encoder_k5(
     )
 
 
-def critic_k5(channels: int, size: int, width: int, norm: Norm, *, minibatch_std: bool = False) -> Critic:
+def critic_k5(channels: int, size: int, width: int, norm: Norm, **head: bool) -> Critic:
     """5×5 stride-2 discriminator; features: the flattened, normalised 4×4 map after LeakyReLU."""
     widths = pyramid(width, halvings(size, 4))
     n_features = 16 * widths[-1]
@@ -179,7 +180,7 @@ def critic_k5(channels: int, size: int, width: int, norm: Norm, *, minibatch_std
         *norm1d(norm, n_features),
         nn.LeakyReLU(SLOPE),
     )
-    return Critic(body, n_features, minibatch_std=minibatch_std)
+    return Critic(body, n_features, **head)
 
 
 def encoder_k4(channels: int, size: int, nz: int, width: int) -> nn.Sequential:

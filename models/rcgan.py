@@ -7,6 +7,7 @@ from torch import Tensor
 from inspect_gan.detector import Score, detectors
 from inspect_gan.models.alad import ALAD, ALADSettings
 from inspect_gan.objectives.penalties import PenaltyName
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance
 
 
@@ -39,7 +40,7 @@ class RCGAN(ALAD):
     settings_class = RCGANSettings
     settings: RCGANSettings
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         scores = super().own_scores()
         return {
             "features": Score("||f_xx(x, x) - f_xx(x, x')||_2", lambda v: distance(v.cycle_features, v.cycle_rec[1])),

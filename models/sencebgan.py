@@ -2,19 +2,32 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from inspect_gan.detector import Batch, DetectorSettings, PatchShape, Phase, Score, Stage, View, detectors, with_total
+from inspect_gan.detector import (
+    NATURAL,
+    Batch,
+    DetectorSettings,
+    PatchShape,
+    Phase,
+    Score,
+    Stage,
+    View,
+    detectors,
+    with_total,
+)
 from inspect_gan.errors import InspectGanError
 from inspect_gan.models import networks
-from inspect_gan.models.encebgan import EncEBGAN, EncEBGANSettings, EncEBGANView
+from inspect_gan.models.encebgan import EncEBGAN, EncEBGANSettings, EncEBGANView, scale_matched
 from inspect_gan.objectives import Game, Objective, Optimizer, TrickSettings, objectives
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance
 
+PairObjective = Literal["minimax", "nonsaturating", "lsgan", "hinge", "mim"]
 DROPOUT = 0.5
 DENOISER_DEPTH = 20
 DENOISER_FEATURE_SHARE = 0.25
@@ -33,7 +46,7 @@ class SEncEBGANSettings(EncEBGANSettings):
     w2: float = Field(0.45, ge=0, le=1)
     use_dxx: bool = False
     use_dzz: bool = False
-    pair_objective: Literal["minimax", "nonsaturating", "lsgan", "hinge", "mim"] = "nonsaturating"
+    pair_objective: PairObjective = "nonsaturating"
     lr_pair: float = Field(5e-6, gt=0)
     xx_concat: Literal["channel", "height"] = "channel"
     third: Literal["encoder", "denoiser"] = "encoder"
@@ -77,12 +90,12 @@ class SEncEBGAN(EncEBGAN):
     With `use_dxx`, `use_dzz` each encoder step is followed by one of D_xx, which tells (x, x) from (x, x'), or D_zz,
     which tells (z, z) from (z, E_r(x')), on the same batch. The constant terms of the encoders' losses are left out.
 
-    Score: `comb_img` = ||x - x'||_2 + w1 · ||z - E_r(x')||_2, w1 0.25. For other data `scale_matched_weight` of
-    `scoring.fusion` gives a w1 from normal material alone.
+    Score: `comb_img` = ||x - x'||_2 + w1 · ||z - E_r(x')||_2, w1 0.25; `comb_img_matched` takes the weight at which
+    both vary alike on held-out normal patches, `comb_noise_matched` likewise.
 
-    `third="denoiser"` replaces the second encoder by a residual denoiser R (20 convolutions): it learns
-    mean ||y + R(y) - x||_2 on y = x' + N(0, I) and scores x' without noise. There is no `comb_img` then; its score is
-    `comb`. The thesis pairs it with feat="embedding".
+    `third="denoiser"` replaces the second encoder by a residual denoiser R, twenty 3×3 convolutions that each add to
+    the result and a last one: it learns mean ||y + R(y) - x||_2 on y = x' + N(0, I) and scores x' without noise. There
+    is no `comb_img` then; its score is `comb`. The thesis pairs it with feat="embedding".
 
     Deviations. D_xx sees corresponding pixels of its two patches (`xx_concat="height"`: one above the other, as in the
     thesis); the last layer of D_zz is not spectrally normalised; the tricks act on stage `gan` only. The thesis' code
@@ -94,6 +107,7 @@ class SEncEBGAN(EncEBGAN):
     settings_class: ClassVar[type[DetectorSettings]] = SEncEBGANSettings
     settings: SEncEBGANSettings
     view_class: ClassVar[type[View]] = SEncEBGANView
+    pair_objectives: ClassVar[Mapping[str, str]] = dict.fromkeys(get_args(PairObjective), NATURAL)
     default_score: ClassVar[Mapping[str, str]] = {"default": "comb_img", "thesis": "comb_img"}
 
     def __init__(
@@ -145,12 +159,12 @@ class SEncEBGAN(EncEBGAN):
     def _pair_phase(self, name: str, loss: Callable[[Batch], dict[str, Tensor]]) -> Phase:
         return Phase(name, (name,), loss, Optimizer("adam", self.settings.lr_pair, (0.5, 0.999)))
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         settings = self.settings
         img = Score("||x - x'||_2", lambda v: distance(v.x, v.x_rec))
         noise_disc = Score("||z - e(x')||_2", lambda v: distance(v.z, v.features_rec))
         emb = Score("||e(x) - e(x')||_2", lambda v: distance(v.features, v.features_rec))
-        scores = {
+        scores: dict[str, Score | Mixture] = {
             **self._energy_score(),
             "img": img,
             "img_dec": Score("||a(x) - a(x')||_2", lambda v: distance(v.decoded, v.decoded_rec)),
@@ -160,6 +174,7 @@ class SEncEBGAN(EncEBGAN):
                 "(1 - w2) noise_disc + w2 emb",
                 lambda v: (1 - settings.w2) * noise_disc.compute(v) + settings.w2 * emb.compute(v),
             ),
+            "comb_noise_matched": scale_matched("noise_disc", noise_disc, "emb", emb),
             **(self._noise_scores(img) if settings.third == "encoder" else self._denoiser_scores()),
         }
         if settings.use_dxx:
@@ -172,6 +187,9 @@ class SEncEBGAN(EncEBGAN):
             )
         return scores
 
+    def published_score(self) -> str:
+        return "comb" if self.settings.third == "denoiser" else super().published_score()
+
     def check_score(self, name: str) -> None:
         if self.settings.third == "denoiser" and name in ("noise", "comb_img"):
             raise InspectGanError(
@@ -179,15 +197,16 @@ class SEncEBGAN(EncEBGAN):
             )
         super().check_score(name)
 
-    def _noise_scores(self, img: Score) -> dict[str, Score]:
+    def _noise_scores(self, img: Score) -> dict[str, Score | Mixture]:
         noise = Score("||z - E_r(x')||_2", lambda v: distance(v.z, v.z_rec))
         w1 = self.settings.w1
         return {
             "noise": noise,
             "comb_img": Score("img + w1 noise", lambda v: img.compute(v) + w1 * noise.compute(v)),
+            "comb_img_matched": scale_matched("img", img, "noise", noise),
         }
 
-    def _denoiser_scores(self) -> dict[str, Score]:
+    def _denoiser_scores(self) -> dict[str, Score | Mixture]:
         share = DENOISER_FEATURE_SHARE
         im1 = Score("||x - x'||_1", lambda v: distance(v.x, v.x_rec, 1))
         im2 = Score("||e(x) - e(x')||_1", lambda v: distance(v.features, v.features_rec, 1))

@@ -23,6 +23,7 @@ from inspect_gan.detector import (
 from inspect_gan.models import networks
 from inspect_gan.models.networks import SLOPE, Critic, Norm, down, halvings, norm2d, pyramid, up
 from inspect_gan.objectives import Objective, TrickSettings
+from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance, l2, mse
 
 DROPOUT = 0.3
@@ -65,8 +66,8 @@ class SkipGanomaly(Detector):
     settings_class = SkipGanomalySettings
     settings: SkipGanomalySettings
     objectives: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("nonsaturating", "minimax", "lsgan", "hinge", "mim"), NATURAL),
-        **dict.fromkeys(("wgan", "wgan_gp"), NO_BATCH_NORM),
+        **dict.fromkeys(("nonsaturating", "minimax", "lsgan", "mim"), NATURAL),
+        **dict.fromkeys(("wgan", "wgan_gp", "hinge"), NO_BATCH_NORM),
     }
     default_objective: ClassVar[Mapping[str, str]] = {"default": "nonsaturating", "thesis": "nonsaturating"}
     default_score: ClassVar[Mapping[str, str]] = {"default": "comb", "thesis": "comb_l1"}
@@ -91,25 +92,25 @@ class SkipGanomaly(Detector):
     ):
         super().__init__(shape, settings, objective, tricks)
         c, size, width = shape.channels, shape.size, settings.width
-        norm: Norm = "batch" if objective.batch_norm_in_critic else "layer"
+        norm: Norm = "batch" if objective.kind == "logit" else "layer"
         if settings.networks == "k4":
             self.generator = unet_k4(c, size, width)
             self.discriminator = skip_critic_k4(c, size, settings.nz, width, norm, settings.minibatch_std)
         else:
             self.generator = unet_k5(c, size, width)
-            self.discriminator = skip_critic_k5(c, size, width, norm, settings.minibatch_std)
+            self.discriminator = skip_critic_k5(c, size, width, norm, **self.critic_head())
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)
 
     def stages(self) -> tuple[Stage, ...]:
         settings = self.settings
-        generator = Phase("generator", ("generator",), self._generator_loss, self.optimizer(settings.lr_g))
+        generator = Phase("generator", ("generator",), self._generator_loss, self.optimizer("generator"))
         discriminator = Phase(
             "discriminator",
             ("discriminator",),
             self._discriminator_loss,
-            self.optimizer(settings.lr_d),
+            self.optimizer("discriminator"),
             repeats=self.critic_steps(),
             after_step=lambda _: self.game.after_critic_step(self.discriminator),
         )
@@ -119,10 +120,10 @@ class SkipGanomaly(Detector):
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.generator(x)
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.discriminator.features(x)
+    def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator.outputs(x)
 
-    def own_scores(self) -> dict[str, Score]:
+    def own_scores(self) -> dict[str, Score | Mixture]:
         lam = self.settings.lam
 
         def of_norms(p: int) -> Score:
@@ -228,10 +229,10 @@ def skip_critic_k4(channels: int, size: int, nz: int, width: int, norm: Norm, mi
     return Critic(body, nz, bias=False, minibatch_std=minibatch_std)
 
 
-def skip_critic_k5(channels: int, size: int, width: int, norm: Norm, minibatch_std: bool) -> Critic:
+def skip_critic_k5(channels: int, size: int, width: int, norm: Norm, **head: bool) -> Critic:
     """The thesis' discriminator; features: its 4×4 map, flattened, after dropout."""
     widths = pyramid(width, halvings(size, 4))
     body = nn.Sequential(
         networks.conv_pyramid(channels, widths, 5, norm, first_norm=True), nn.Flatten(), nn.Dropout(DROPOUT)
     )
-    return Critic(body, 16 * widths[-1], minibatch_std=minibatch_std)
+    return Critic(body, 16 * widths[-1], **head)

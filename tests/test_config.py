@@ -42,7 +42,7 @@ def test_defaults_are_resolved() -> None:
     assert config.detector["w_con"] == 50.0
     assert config.detector["preset"] == "default"
     assert config.objective == {"name": "nonsaturating"}
-    assert config.score_name() == "res_ssim"
+    assert config.scoring.score == "res_ssim"
 
 
 @pytest.mark.parametrize("name", packaged_configs())
@@ -91,7 +91,7 @@ def test_empty_file_means_defaults(write: Writer) -> None:
 def test_short_and_long_names(write: Writer) -> None:
     short = load_config(write("detector: fanogan\nobjective: mim\n"))
     assert short == load_config(write("detector: {name: fanogan}\nobjective: {name: mim}\n"))
-    assert short.objective == {"name": "mim", "output": "sigmoid", "generator": "zero_sum"}
+    assert short.objective == {"name": "mim", "output": "sigmoid", "generator": "zero_sum", "optimizers": "detector"}
 
 
 def test_presets_lie_below_user_values(write: Writer) -> None:
@@ -118,6 +118,13 @@ def test_presets_are_settings_of_the_detector(name: str, preset: str) -> None:
     assert detector.default_score[preset] in built.score_table()
 
 
+def test_a_penalty_distribution_needs_a_discriminator_of_pairs(write: Writer) -> None:
+    assert load_config("alad", ["detector.penalty=normal"]).detector["penalty"] == "normal"
+    path = write("detector:\n  name: ganomaly\n  penalty: normal\n")
+    with pytest.raises(InspectGanError, match=r"line 3: ganomaly has no discriminator of pairs.*alad, bigan, rcgan"):
+        load_config(path)
+
+
 def test_overrides(write: Writer) -> None:
     path = write("detector: ganomaly\nobjective: {name: lsgan, zero_sum: true}\ntraining: {steps: 5}\n")
     config = load_config(
@@ -130,7 +137,7 @@ def test_overrides(write: Writer) -> None:
             "training.minutes=2",
         ],
     )
-    assert config.objective == {"name": "mim", "output": "raw", "generator": "zero_sum"}
+    assert config.objective == {"name": "mim", "output": "raw", "generator": "zero_sum", "optimizers": "detector"}
     assert (config.detector["nz"], config.training.steps, config.training.minutes) == (9, None, 2.0)
     assert load_config(None, ["detector.lr_g=1e-4"]).detector["lr_g"] == 1e-4  # YAML 1.1 reads a string
     assert load_config(None, ["detector.nz=5"]) == make_config({"detector": {"name": "ganomaly", "nz": 5}})
@@ -280,7 +287,7 @@ def test_unknown_score_is_refused_before_any_training() -> None:
 
 def test_default_score_is_that_of_the_preset() -> None:
     def score(*overrides: str) -> str:
-        return load_config("ganomaly", ["scoring.score=default", *overrides]).score_name()
+        return load_config("ganomaly", overrides).build(1).score_name("default")
 
     assert (score(), score("detector.preset=thesis")) == ("enc_mse", "enc_l1")
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inspect_gan.objectives.base import Critic, Objective, Optimizer, Target, objectives
+from inspect_gan.objectives.base import Critic, Objective, Optimizer, Target, both, objectives
 from inspect_gan.objectives.penalties import gradient_penalty
 from inspect_gan.settings import Settings
 
@@ -61,6 +61,10 @@ class LeastSquares(Objective):
     settings_class = LeastSquaresSettings
     settings: LeastSquaresSettings
 
+    def __init__(self, settings: LeastSquaresSettings | None = None):
+        super().__init__(settings)
+        self.neutral = 0.0 if self.settings.zero_sum else 0.5
+
     def _output(self, out: Tensor) -> Tensor:
         return torch.sigmoid(out) if self.settings.zero_sum else out
 
@@ -82,6 +86,7 @@ class LeastSquares(Objective):
 
 class _Wasserstein(Objective):
     kind = "critic"
+    sees_offset = False
     critic_steps = 5
 
     def _real(self, out: Tensor, target: Target) -> Tensor:
@@ -106,7 +111,7 @@ class Wasserstein(_Wasserstein):
     """Wasserstein distance; D's weights are clipped to [-clip, clip] after each step (Arjovsky 2017, alg. 1)."""
 
     batch_norm_in_critic = False
-    optimizer = Optimizer("rmsprop", 5e-5)
+    optimizers = both(Optimizer("rmsprop", 5e-5))
     settings_class = WassersteinSettings
     settings: WassersteinSettings
 
@@ -131,7 +136,7 @@ class WassersteinGP(_Wasserstein):
     """
 
     batch_norm_in_critic = False
-    optimizer = Optimizer("adam", 1e-4, (0.0, 0.9))
+    optimizers = both(Optimizer("adam", 1e-4, (0.0, 0.9)))
     settings_class = WassersteinGPSettings
     settings: WassersteinGPSettings
 
@@ -161,6 +166,7 @@ class Hinge(Objective):
 class MIMSettings(Settings):
     output: Literal["sigmoid", "raw"] = "sigmoid"
     generator: Literal["zero_sum", "heuristic"] = "zero_sum"
+    optimizers: Literal["detector", "adamw_sgd"] = "detector"
 
 
 @objectives.register("mim")
@@ -172,6 +178,8 @@ class MIM(Objective):
     output: "sigmoid" keeps D in [0, 1] as the paper states; the optimum 1/2 + 1/2 ln(p/q) of its Lemma 1 is then
     clipped where p/q leaves [1/e, e]. "raw" lets D range over the reals; exp is continued by its tangent above
     5, which keeps slope and convexity and cannot overflow.
+    optimizers: "adamw_sgd" is the pairing of MIM-GAN for time series (Lu et al., algorithm 1): AdamW for G, plain
+    gradient descent for D, both at 5e-4; "detector" keeps those of the detector.
     generator: "zero_sum" is the paper's; through a sigmoid it saturates for a confident D exactly as minimax
     does. "heuristic" minimises E[exp(1 - D(G(z)))] instead, the analogue of the non-saturating loss.
     """
@@ -179,6 +187,15 @@ class MIM(Objective):
     settings_class = MIMSettings
     settings: MIMSettings
     LINEAR_ABOVE = 5.0
+
+    def __init__(self, settings: MIMSettings | None = None):
+        super().__init__(settings)
+        self.neutral = 0.0 if self.settings.output == "sigmoid" else 0.5
+        if self.settings.optimizers == "adamw_sgd":
+            self.optimizers = {
+                "generator": Optimizer("adamw", 5e-4, (0.9, 0.999)),
+                "discriminator": Optimizer("sgd", 5e-4),
+            }
 
     def _importance(self, out: Tensor, sign: float, shift: float) -> Tensor:
         """exp(shift + sign * D)."""

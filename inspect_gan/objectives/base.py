@@ -6,7 +6,7 @@ decided in one place, the caller.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -18,6 +18,7 @@ from inspect_gan.settings import Settings
 
 Critic = Callable[..., Tensor]
 Target = float | Tensor
+Role = Literal["generator", "discriminator"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,19 @@ class Optimizer:
     betas: tuple[float, float] = (0.5, 0.999)
 
 
+def both(optimizer: Optimizer) -> Mapping[Role, Optimizer]:
+    """One optimiser for generators and discriminators."""
+    return {"generator": optimizer, "discriminator": optimizer}
+
+
 class Objective(ABC):
     """An adversarial loss on raw discriminator outputs.
 
     kind: what the raw output means: "logit" (of the probability to be real), "critic" (unbounded, higher = more
-    real) or "energy" (non-negative, lower = more real).
+    real) or "energy" (non-negative, lower = more real). optimizers: those its paper asks for, by what they
+    train ("generator": encoders of joint models too); a role that is missing keeps the detector's own. neutral: raw
+    output of a discriminator that cannot tell; only that of 0 is a logit. sees_offset: whether a constant added to all
+    outputs changes the discriminator's loss.
     """
 
     name: ClassVar[str]
@@ -41,7 +50,9 @@ class Objective(ABC):
     soft_targets: ClassVar[bool] = False
     batch_norm_in_critic: ClassVar[bool] = True
     critic_steps: ClassVar[int] = 1
-    optimizer: ClassVar[Optimizer | None] = None
+    neutral: float = 0.0
+    sees_offset: ClassVar[bool] = True
+    optimizers: Mapping[Role, Optimizer] = {}
     settings_class: ClassVar[type[Settings]] = Settings
 
     def __init__(self, settings: Settings | None = None):

@@ -37,7 +37,7 @@ class Game:
     """Mean adversarial losses, scalars, of raw outputs (B,).
 
     epoch: counts from 0, set by the training loop; the noise schedule depends on it. signs: running mean share of
-    D's outputs above zero on "real" and "fake" samples, which tells whether D has won.
+    "real" and "fake" samples that D takes for real, which tells whether D has won; empty for energies.
     Raises InspectGanError for label tricks on an objective without labels.
     """
 
@@ -70,6 +70,10 @@ class Game:
 
     def d_fake(self, out: Tensor) -> Tensor:
         self._note("fake", out)
+        return self.d_penalty(out)
+
+    def d_penalty(self, out: Tensor) -> Tensor:
+        """As `d_fake`, for samples that are neither real nor generated."""
         return self._d(out, real=self.tricks.flip_labels)
 
     def d_loss(self, real_out: Tensor, fake_out: Tensor) -> Tensor:
@@ -82,14 +86,23 @@ class Game:
     def e_loss(self, real_out: Tensor) -> Tensor:
         return (self.objective.g_loss if self.tricks.flip_labels else self.objective.e_loss)(real_out).mean()
 
+    def towards_real(self, out: Tensor) -> Tensor:
+        """Raw outputs (B,) -> the same in float32, with the sign at which higher = more real."""
+        return -out.float() if (self.objective.kind == "energy") != self.tricks.flip_labels else out.float()
+
+    def acceptance(self, out: Tensor) -> Tensor:
+        """How far D takes samples for real, in [0, 1]: the probability where outputs mean one. (B,) -> (B,)."""
+        real = out.float().clamp(0, 1) if self.objective.neutral else torch.sigmoid(out.float())
+        return 1 - real if self.tricks.flip_labels else real
+
     def doubt(self, out: Tensor) -> Tensor:
         """How far D is from calling samples real, higher = more anomalous. out (B,) raw. Returns (B,) float32.
 
-        Cross-entropy against "real" of a logit, softplus(-l); of a critic, which has no logit, -u; an energy itself.
+        Cross-entropy against "real" of a logit, softplus(-l); of other outputs, which have no logit, -u; an energy
+        itself.
         """
-        towards_real = -out.float() if self.objective.kind == "energy" else out.float()
-        away = towards_real if self.tricks.flip_labels else -towards_real
-        return F.softplus(away) if self.objective.kind == "logit" else away
+        away = -self.towards_real(out)
+        return F.softplus(away) if self.objective.kind == "logit" and not self.objective.neutral else away
 
     def regulariser(self, critic: Critic, real: Sequence[Tensor], fake: Sequence[Tensor]) -> dict[str, Tensor]:
         return self.objective.regulariser(critic, real, fake)
@@ -98,7 +111,10 @@ class Game:
         self.objective.after_critic_step(network)
 
     def _note(self, kind: str, out: Tensor) -> None:
-        share = (out.detach() > 0).float().mean()
+        if self.objective.kind == "energy":  # has no value between real and generated
+            return
+        real = out.detach() > self.objective.neutral
+        share = (~real if self.tricks.flip_labels else real).float().mean()
         self.signs[kind] = torch.lerp(self.signs[kind], share, 0.02) if kind in self.signs else share
 
     def _d(self, out: Tensor, real: bool) -> Tensor:

@@ -32,7 +32,7 @@ def gradient_penalty(critic: Critic, real: Sequence[Tensor], fake: Sequence[Tens
 
 
 def pulling_away(codes: Tensor, *, squared: bool = True) -> Tensor:
-    """Pulling-away term of EBGAN (Zhao et al. 2017, eq. 7): the mean squared cosine between the codes of a batch.
+    """Pulling-away term of EBGAN (Zhao et al. 2017, section 2.4): the mean squared cosine between the codes of a batch.
 
     codes: (N, n), N >= 2. Returns a scalar in [0, 1]: 0 for orthogonal codes, 1 for parallel ones. squared=False: the
     mean cosine, in [-1, 1], which rewards opposite codes. In float32 outside autocast. Raises ValueError for one code.
@@ -78,16 +78,14 @@ def penalise_critic(
     """A joint discriminator's losses with those of penalty samples: (x_t, E(x_t)) are generated pairs (eq. 4).
 
     losses: with their sum as "total"; returned as they are when the penalty is off. x: the batch (B, C, S, S), for
-    its shape. Adds "penalty", weighted, to the total, and reports "penalty_real", the mean of sigmoid(D(x_t, E(x_t)))
-    (swapped roles: of the negative output): once that is below 0.01 D knows noise at sight and the penalty no longer
-    acts.
+    its shape. Adds "penalty", weighted, to the total, and reports "penalty_real", how far D accepts (x_t, E(x_t)): once
+    that is below 0.01 D knows noise at sight and the penalty no longer acts.
     """
     if settings.penalty == "none":
         return losses
     out = _on_penalty_samples(game, critic, encoder, x, settings)
-    term = settings.pen_w * game.d_fake(out)
-    logit = out.detach().float()
-    accepted = torch.sigmoid(-logit if game.tricks.flip_labels else logit).mean()
+    term = settings.pen_w * game.d_penalty(out)
+    accepted = game.acceptance(out.detach()).mean()
     return {**losses, "total": losses["total"] + term, "penalty": term, "penalty_real": accepted}
 
 

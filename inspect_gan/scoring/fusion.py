@@ -1,63 +1,44 @@
-"""Combining scores of different scale. Means and deviations come from held-out normal material, never from what is
-being judged."""
+"""Combining scores of different scale."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from inspect_gan.errors import InspectGanError
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation of a score on held-out normal material."""
+class Mixture:
+    """Scores added up after each was standardised by its mean and deviation on held-out normal patches.
 
-    mean: float
-    deviation: float
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> "Spread":
-        """values: the score of held-out normal patches, any shape. Raises InspectGanError when no two differ."""
-        values = np.asarray(values, dtype=np.float64)
-        deviation = float(values.std()) if values.size else 0.0
-        # Values that are equal but for rounding would be blown up to noise.
-        if not deviation > 1e-9 * float(np.abs(values).max(initial=0.0)):
-            raise InspectGanError(
-                "a score is constant on held-out normal material and cannot be scaled: the detector has collapsed or "
-                "was not trained; train longer or leave the score out of the combination"
-            )
-        return cls(float(values.mean()), deviation)
-
-
-def zscore(values: np.ndarray, spread: Spread) -> np.ndarray:
-    """(values - mean) / deviation, float32, of the same shape."""
-    return ((np.asarray(values, dtype=np.float64) - spread.mean) / spread.deviation).astype(np.float32)
-
-
-def scale_matched_weight(a: np.ndarray, b: np.ndarray) -> float:
-    """The weight w at which w · b varies as much as a, std(a) / std(b).
-
-    a, b: (N,) two scores of the same held-out normal patches. For a combination a + w · b chosen without anomalies, as
-    SEncEBGAN's `comb_img` = `img` + w1 · `noise`. Raises InspectGanError when a score is constant.
+    text: the formula in words. parts: a weight and view -> (B,) or a per-pixel map (B, 1, S, S), for each.
     """
-    return Spread.of(a).deviation / Spread.of(b).deviation
+
+    text: str
+    parts: tuple[tuple[float, Callable[[Any], Tensor]], ...]
+
+    def spreads(self, view: Any) -> Tensor:
+        """What `compute` standardises with, fitted to normal patches: (parts, 2) float32."""
+        return torch.stack([spread(compute(view)) for _, compute in self.parts])
+
+    def compute(self, view: Any, spreads: Tensor) -> Tensor:
+        """Sum of the standardised parts, (B, 1, S, S) where one of them is a map, else (B,)."""
+        parts = [
+            weight * (compute(view).float() - mean) * reciprocal
+            for (weight, compute), (mean, reciprocal) in zip(self.parts, spreads, strict=True)
+        ]
+        dims = max(part.dim() for part in parts)
+        return sum((part.view(-1, *[1] * (dims - 1)) if part.dim() < dims else part for part in parts), torch.zeros(()))
 
 
-def discrimination(logit: np.ndarray) -> np.ndarray:
-    """softplus(-logit) = -log D(x): how far a discriminator is from calling a patch real. Same shape, float64, >= 0."""
-    return np.logaddexp(0.0, -np.asarray(logit, dtype=np.float64))
+def spread(values: Tensor) -> Tensor:
+    """Mean and reciprocal standard deviation of a score on normal material, (2,) float32.
 
-
-def dire(rec_map: np.ndarray, logit: np.ndarray, stats: tuple[Spread, Spread], *, alpha: float = 0.5) -> np.ndarray:
-    """Discriminant and reconstruction score (Lu et al., "MIM-GAN-based anomaly detection for multivariate time series
-    data", eqs 16-21), per pixel of each patch.
-
-    rec_map: (N, S, S) |x - x'|. logit: (N,) D(x) before its sigmoid. stats: spreads of rec_map and of
-    `discrimination(logit)` on held-out normal material; the two parts differ in scale, so each is standardised first.
-    Returns alpha · part of reconstruction + (1 - alpha) · part of discrimination, (N, S, S) float32; averaged over
-    overlapping patches by the stitcher it is the paper's eq. 21. Raises ValueError when the batches differ.
+    The reciprocal is 0 where the values differ by rounding only: what does not vary says nothing, and must not be
+    blown up to noise.
     """
-    if rec_map.ndim != 3 or logit.shape != rec_map.shape[:1]:
-        raise ValueError(f"expected maps (N, S, S) and logits (N,), got {rec_map.shape} and {logit.shape}")
-    rec, dis = stats
-    return alpha * zscore(rec_map, rec) + (1 - alpha) * zscore(discrimination(logit), dis)[:, None, None]
+    values = values.double()
+    deviation = values.std(correction=0)
+    varies = deviation > 1e-6 * values.abs().max()
+    return torch.stack([values.mean(), torch.where(varies, 1 / deviation, 0.0)]).float()

@@ -116,15 +116,17 @@ def fit_run(
     )
     trainer.fit(resume)
     trained = trainer.averages.shadow
+    view = trained.view_class(trained, _held_out_patches(out, facts.preprocess).to(next(trained.parameters()).device))
+    trained.fit_mixtures(view)
     save_weights(out / WEIGHTS, Weights(trained, facts.preprocess, config))
     torch.manual_seed(config.seed)
     health = assess(
-        trained,
+        view,
         config.build(facts.preprocess.channels),
-        _held_out_patches(out, facts.preprocess).to(next(trained.parameters()).device),
-        config.score_name(),
+        trained.score_name(config.scoring.score),
         {kind: float(share) for kind, share in trainer.detector.game.signs.items()},
         trainer.position.iteration,
+        trainer.latest,
     )
     write_health(out / HEALTH, health)
     console.print(f"health: {health.verdict}{''.join(f'; {finding}' for finding in health.findings)}")

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from inspect_gan.detector import Detector
+from inspect_gan.detector import Detector, View
 from inspect_gan.errors import UnhealthyTraining
 from inspect_gan.imaging import atomic_text
 
@@ -19,6 +19,8 @@ DEAD_DIVERSITY, WEAK_DIVERSITY = 0.02, 0.2
 DEAD_SPREAD = 1e-5
 # A discriminator whose outputs have the right sign nearly always has won; its gradients may teach little.
 WON = 0.98
+# Mean probability D gives penalty samples below which their gradient is nothing.
+INERT = 0.01
 # Relative change of a network's weights below which it has not learned; one step at a rate of 1e-6 makes 1e-5.
 UNMOVED = 1e-7
 TOO_SHORT = 100
@@ -28,12 +30,13 @@ TOO_SHORT = 100
 class Health:
     """What a run looked like at its end.
 
-    real_positive, fake_positive: share of raw discriminator outputs above zero on real and generated patches, running
-    means over training, None without a discriminator of that kind. reconstruction_error: mean |x - x'|.
+    real_positive, fake_positive: share of real and of generated patches that the discriminator takes for real, running
+    means over training, None where its outputs are energies. reconstruction_error: mean |x - x'|.
     diversity: mean over pixels of the standard deviation of reconstructions, relative to that of the patches;
     generated_diversity: the same of generated patches, None without a prior. score_spread: standard deviation of the
     score over its mean. not_finite: NaN and infinite values among scores and weights. unmoved: sub-networks whose
-    weights are still the initial ones.
+    weights are still the initial ones. penalty_real: mean probability the discriminator last gave samples of RCGAN's
+    penalty distribution, None without one.
     """
 
     verdict: Literal["healthy", "suspect", "collapsed"]
@@ -46,24 +49,26 @@ class Health:
     score_spread: float
     not_finite: int
     unmoved: tuple[str, ...]
+    penalty_real: float | None
 
 
 @torch.no_grad()
 def assess(
-    detector: Detector,
+    view: View,
     initial: Detector,
-    x: Tensor,
     score: str,
     signs: Mapping[str, float],
     iterations: int,
+    losses: Mapping[str, float],
 ) -> Health:
     """Examine a detector in eval mode.
 
-    initial: the same detector with the weights training began with. x: held-out normal patches (n, C, S, S) in
-    [-1, 1]. score: the run's score. signs: running shares of positive outputs, "real" and "fake". iterations: of the
-    last stage; a run of under 100 is not called collapsed for being dull.
+    view: the detector's, of held-out normal patches (n, C, S, S) in [-1, 1]. initial: the same detector with the
+    weights training began with. score: the run's score. signs: running shares taken for real, "real" and "fake".
+    iterations: of the last stage; a run of under 100 is not called collapsed for being dull. losses: the last logged
+    means, by "phase/name".
     """
-    view = detector.view_class(detector, x)
+    detector, x = view.detector, view.x
     values = detector.scores_of(view, [score]).patch[score]
     x_rec = view.x_rec
     generated = detector.generate(len(x))
@@ -89,8 +94,14 @@ def assess(
     if iterations < TOO_SHORT and not (not_finite or unmoved):
         fatal, doubtful = [], [f"only {iterations} iterations: too short to judge", *fatal, *doubtful]
     real, fake = signs.get("real"), signs.get("fake")
-    if real is not None and fake is not None and real > WON and fake < 1 - WON:
+    if detector.plays_on_output and real is not None and fake is not None and real > WON and fake < 1 - WON:
         doubtful.append("the discriminator has won: try tricks.input_noise=0.75 or detector.spectral_norm=true")
+    penalty_real = next((value for key, value in losses.items() if key.endswith("/penalty_real")), None)
+    if penalty_real is not None and penalty_real < INERT:
+        doubtful.append(
+            f"the penalty no longer acts: its samples are known at sight (mean output {penalty_real:.1g}); independent "
+            f"noise is far from images, compare with detector.penalty=none before crediting it"
+        )
     return Health(
         verdict="collapsed" if fatal else "suspect" if doubtful else "healthy",
         findings=(*fatal, *doubtful),
@@ -102,6 +113,7 @@ def assess(
         score_spread=spread,
         not_finite=not_finite,
         unmoved=unmoved,
+        penalty_real=penalty_real,
     )
 
 

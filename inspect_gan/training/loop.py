@@ -95,7 +95,7 @@ def _cpu_has_bf16() -> bool:
 
 
 class Trainer:
-    """Trains a detector in place; `averages.shadow` holds the weights that score.
+    """Trains a detector in place; `averages.shadow` holds the weights that score, `latest` the last logged losses.
 
     draw: number of the batch -> x (B, C, S, S) float32 in [-1, 1]; must depend on nothing else, so that a resumed
     run sees the batches an uninterrupted one would. state: where checkpoints go.
@@ -131,6 +131,7 @@ class Trainer:
         self._budgets = budgets(self._stages, settings)
         self._per_epoch = iterations_per_epoch(settings)
         self._optimizers: dict[str, Any] = {}
+        self.latest: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
 
@@ -210,6 +211,7 @@ class Trainer:
 
     def _log(self, stage: Stage) -> None:
         means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
+        self.latest = means
         self._sums.clear()
         self._counts.clear()
         position = self.position

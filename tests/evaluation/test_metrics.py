@@ -29,10 +29,16 @@ def test_ranking_metrics_of_a_worked_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("q", "expected"),
-    [(50, (0.8, 1, 0.888889)), (60, (0.75, 0.75, 0.75)), (80, (0.5, 0.25, 0.333333)), (90, (1, 0.25, 0.4))],
+    ("q", "threshold", "expected"),
+    [
+        (50, 0.425, (0.8, 1, 0.888889)),
+        (60, 0.51, (0.75, 0.75, 0.75)),
+        (80, 0.72, (0.5, 0.25, 0.333333)),
+        (90, 0.81, (1, 0.25, 0.4)),
+    ],
 )
-def test_percentile_thresholds_of_a_worked_example(q: float, expected: tuple[float, ...]) -> None:
+def test_percentile_thresholds_of_a_worked_example(q: float, threshold: float, expected: tuple[float, ...]) -> None:
+    np.testing.assert_array_equal(above_percentile(SCORES, q), threshold <= SCORES)
     result = precision_recall_f1(LABELS, above_percentile(SCORES, q))
     assert result == pytest.approx(expected, abs=1e-6)
 

@@ -43,7 +43,7 @@ def count(network: nn.Module) -> int:
     ("network", "wanted"),
     [
         (module.encoder(1, 32, 256, 64), 1_738_912),
-        (module.critic_xz(1, 32, 256, 64, "batch", 0.2, False), 11_935_105),
+        (module.critic_xz(1, 32, 256, 64, "batch", 0.2), 11_935_105),
         (networks.critic_xx(1, 32, 64, 0.2), 141_505),
         (networks.critic_zz(256, 64, 0.2), 34_945),
     ],
@@ -58,7 +58,7 @@ def test_published_parameter_counts(network: nn.Module, wanted: int) -> None:
 def test_shapes(size: int, of_xx: int, channels: int) -> None:
     x, z = torch.randn(3, channels, size, size), torch.randn(3, 6)
     assert module.encoder(channels, size, 6, 4)(x).shape == (3, 6)
-    xz = module.critic_xz(channels, size, 6, 4, "layer", 0.2, True)
+    xz = module.critic_xz(channels, size, 6, 4, "layer", 0.2, minibatch_std=True)
     xx, tall = (networks.critic_xx(channels, size, 4, 0.2, concat=way) for way in ("channel", "height"))
     cases: list[tuple[networks.Critic, tuple[Tensor, Tensor], int]] = [
         (xz, (x, z), 64),

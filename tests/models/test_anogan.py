@@ -38,6 +38,10 @@ def euclidean(x: Tensor) -> module.Loss:
     return lambda made: (x - made).norm(dim=1)
 
 
+def squared(x: Tensor) -> module.Loss:
+    return lambda made: (x - made).square().sum(1)
+
+
 def residuals(plan: SearchPlan, searched: Criterion = euclidean) -> Tensor:
     """Final distances over 6 random starts × 16 patches that the generator can make."""
     random = torch.Generator().manual_seed(2)
@@ -46,12 +50,35 @@ def residuals(plan: SearchPlan, searched: Criterion = euclidean) -> Tensor:
     return torch.cat([euclidean(x)(linear(z)) for z in codes])
 
 
-def test_default_search_arrives_from_every_start() -> None:
-    assert residuals(SearchPlan()).max() < 0.05
+@pytest.mark.parametrize(
+    ("plan", "searched", "median", "furthest"),
+    [
+        (SearchPlan(), euclidean, 0.0030, 0.0157),
+        (SearchPlan(2000, 0.01), euclidean, 0.0015, 0.0087),
+        (SearchPlan(), squared, 1e-4, 0.1845),
+    ],
+    ids=["default", "slower", "squared"],
+)
+def test_searches_whose_steps_reach_far_enough_arrive(
+    plan: SearchPlan, searched: Criterion, median: float, furthest: float
+) -> None:
+    """Bounds: what a plain search ends with over 300 starts, where it may jitter; this one keeps the best step."""
+    found = residuals(plan, searched)
+    assert found.median() <= median
+    assert found.max() <= furthest
 
 
-def test_search_of_the_thesis_does_not_arrive() -> None:
-    assert residuals(SearchPlan(lr=1e-3)).median() > 1
+@pytest.mark.parametrize(
+    ("searched", "median", "furthest"),
+    [(euclidean, 2.7442, 5.5461), (squared, 2.8122, 5.5919)],
+    ids=["norm", "squared"],
+)
+def test_search_of_the_thesis_does_not_arrive(searched: Criterion, median: float, furthest: float) -> None:
+    """500 steps of 0.001 reach 0.5 along each of 8 axes; two standard normal codes lie 4 apart."""
+    found = residuals(SearchPlan(lr=1e-3), searched)
+    assert found.min() > 0.5
+    assert found.median().item() == pytest.approx(median, rel=0.1)
+    assert found.max().item() == pytest.approx(furthest, rel=0.1)
 
 
 def test_search_reports_the_loss_at_its_code() -> None:
@@ -181,6 +208,9 @@ class ThreePixels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.full((len(x),), 0.3) + 0 * x.flatten(1).sum(1)
 
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self(x), self.features(x)
+
 
 def stub(**settings: Any) -> AnoGAN:
     detector = anogan(**settings)
@@ -210,14 +240,13 @@ def test_scores_are_weighted_norms(preset: str, weight: float) -> None:
     error = X - detector.reconstruct(X)
     l1, l2 = error.abs().sum((1, 2, 3)), error.square().sum((1, 2, 3)).sqrt()
     features = (error.flatten(1)[:, :3] * FEATURE_WEIGHTS).abs().sum(1)
-    scores = detector.scores(X, ["anogan_l1", "anogan_l2", "residual", "discrimination", "dire"])
+    scores = detector.scores(X, ["anogan_l1", "anogan_l2", "residual", "discrimination"])
     assert torch.allclose(scores.patch["anogan_l1"], (1 - weight) * l1 + weight * features)
     assert torch.allclose(scores.patch["anogan_l2"], (1 - weight) * l2 + weight * features)
     assert torch.allclose(scores.patch["residual"], l1)
     assert torch.allclose(scores.patch["discrimination"], features)
     spread = (1 - weight) * N * error.abs() + weight * features[:, None, None, None]
     assert torch.allclose(scores.maps["anogan_l1"], spread)
-    assert torch.allclose(scores.maps["dire"], 0.5 * error.abs() + 0.5 * softplus(torch.tensor(-0.3)))
 
 
 def test_other_norm_and_discrimination() -> None:
@@ -246,6 +275,18 @@ def test_s_test(settings: dict[str, Any], hce: float) -> None:
     wanted = 0.8 * (0.9 * deviation + 0.1 * hce) + 0.2 * hce
     found = stub(eta=0.2, **settings).scores(X, ["s_test"]).patch["s_test"]
     assert torch.allclose(found, wanted, rtol=1e-4)
+
+
+def test_range_of_the_cross_entropy_as_printed() -> None:
+    """A sigmoid inside the cross-entropy leaves it between softplus(-1) and softplus(0)."""
+    out = torch.tensor([1e4, 0.0, -1e4])
+    values = [0.313262, 0.474077, 0.693147]
+    assert anogan(hce_on="literal").hce(out).tolist() == pytest.approx(values, abs=1e-6)
+    flipped = anogan(hce_on="literal", tricks={"flip_labels": True})
+    assert flipped.hce(out).tolist() == pytest.approx(values[::-1], abs=1e-6)
+    assert anogan().hce(torch.tensor([-4.0, 0.0, 4.0])).tolist() == pytest.approx(
+        [4.018150, 0.693147, 0.018150], abs=1e-6
+    )
 
 
 def test_cosine_search_is_blind_to_contrast() -> None:

@@ -36,6 +36,22 @@ def test_power_iteration_reaches_the_top_singular_value() -> None:
     assert torch.linalg.matrix_norm(layer.weight, ord=2).item() == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize(("passes", "wanted"), [(1, 2.771356), (2, 2.996755), (5, 3.0)])
+def test_each_training_pass_takes_one_power_iteration(passes: int, wanted: float) -> None:
+    """Singular values 3 and 1; from (0.6, 0.8) on the estimate of the larger one comes nearer with each pass."""
+    layer = nn.Linear(3, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    network = nn.Sequential(layer)
+    normalise_spectrum(network)
+    layer.parametrizations.weight[0]._v.copy_(torch.tensor([0.6, 0.8, 0.0]))
+    for _ in range(passes):
+        network(torch.randn(4, 3))
+    network.eval()  # scoring leaves the estimate alone
+    for _ in range(3):
+        assert 3.0 / layer.weight[0, 0].item() == pytest.approx(wanted, abs=2e-6)
+
+
 def test_weights_under_spectral_norm_can_be_drawn_afresh() -> None:
     critic = critic_k5(1, 32, 8, "batch")
     normalise_spectrum(critic)

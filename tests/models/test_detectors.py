@@ -91,33 +91,21 @@ def iteration(stage: Stage, draw: Iterator[Tensor]) -> Iterator[tuple[Phase, Bat
             yield phase, batch
 
 
-# The matrix: every preset with every objective on the smallest patch, every shape with the default objective.
+# The matrix: every objective on every patch shape; preset "thesis" with every objective on the smallest patch.
 
-OBJECTIVES = [
-    (name, preset, objective)
+MATRIX = [
+    (name, "default", objective, size, channels)
     for name in detectors.names()
-    for preset in detectors.get(name).presets
     for objective in detectors.get(name).objectives
-]
-SHAPES = [
-    (name, preset, size, channels)
-    for name in detectors.names()
-    for preset in detectors.get(name).presets
     for size in PATCH_SIZES
     for channels in (1, 3)
-    if (size, channels) != (32, 1)  # in OBJECTIVES
-]
+] + [(name, "thesis", objective, 32, 1) for name in detectors.names() for objective in detectors.get(name).objectives]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize(("name", "preset", "objective"), OBJECTIVES)
-def test_every_objective_trains_and_scores(name: str, preset: str, objective: str, precision: str) -> None:
-    train_and_score(build(name, preset, objective), bf16=precision == "bf16-mixed")
-
-
-@pytest.mark.parametrize(("name", "preset", "size", "channels"), SHAPES)
-def test_every_patch_shape_trains_and_scores(name: str, preset: str, size: int, channels: int) -> None:
-    train_and_score(build(name, preset, shape=PatchShape(channels, size)), bf16=False)
+@pytest.mark.parametrize(("name", "preset", "objective", "size", "channels"), MATRIX)
+def test_trains_and_scores(name: str, preset: str, objective: str, size: int, channels: int, precision: str) -> None:
+    train_and_score(build(name, preset, objective, PatchShape(channels, size)), bf16=precision == "bf16-mixed")
 
 
 def train_and_score(detector: Detector, bf16: bool) -> None:
@@ -127,6 +115,7 @@ def train_and_score(detector: Detector, bf16: bool) -> None:
         assert len(optimisers) == len(stage.phases)
         idle = {name for name, _ in detector.named_children()} - set(stage.trains)
         statistics = tensors(detector, idle)
+        moved: dict[str, set[str]] = {phase.name: set() for phase in stage.phases}
         for phase, batch in iteration(stage, draw):
             before = {name: value.clone() for name, value in detector.named_parameters()}
             losses = step(detector, phase, optimisers[phase.name], batch, bf16)
@@ -134,7 +123,15 @@ def train_and_score(detector: Detector, bf16: bool) -> None:
             for key, value in losses.items():
                 assert value.shape == () and value.isfinite(), key
                 assert value.dtype == torch.float32, key
-            check_movement(detector, phase, before)
+            moved[phase.name] |= movement(detector, phase, before)
+        for phase in stage.phases:
+            trained = {key for key, _ in detector.named_parameters() if key.partition(".")[0] in phase.trains}
+            # The outputs of a fresh discriminator are nearly alike for real and generated patches. In half precision
+            # what a bias gets from both sides may then cancel to nothing.
+            # The hinge loss knows no common offset as long as all outputs lie within its margin.
+            excused = ".bias" if bf16 else "head.bias" if detector.objective.name == "hinge" else "no parameter"
+            still = {key for key in trained - moved[phase.name] if not key.endswith(excused)}
+            assert not still, (phase.name, still)
         # Networks no phase of the stage trains stay as they are, batch statistics included.
         for key, value in tensors(detector, idle).items():
             assert torch.equal(value, statistics[key]), key
@@ -145,21 +142,18 @@ def tensors(detector: Detector, names: set[str]) -> dict[str, Tensor]:
     return {key: v.clone() for key, v in detector.state_dict().items() if key.partition(".")[0] in names}
 
 
-def check_movement(detector: Detector, phase: Phase, before: dict[str, Tensor]) -> None:
-    """Trained parameters have moved, all others are the same to the bit."""
+def movement(detector: Detector, phase: Phase, before: dict[str, Tensor]) -> set[str]:
+    """Names of the parameters that have moved; those the phase does not train are the same to the bit."""
+    moved = set()
     for key, value in detector.named_parameters():
-        if key.partition(".")[0] not in phase.trains:
+        if key.partition(".")[0] in phase.trains:
+            assert value.grad is not None and value.grad.isfinite().all(), key
+            if not torch.equal(value, before[key]):
+                moved.add(key)
+        else:
             assert value.grad is None or not value.requires_grad, key
             assert torch.equal(value, before[key]), key
-            continue
-        assert value.grad is not None, key
-        assert value.grad.isfinite().all(), key
-        # A critic's loss is a difference of outputs: their common offset, the last bias, has no gradient. Nor has it,
-        # in half precision, while a fresh discriminator's logits are nearly 0 for real and generated alike.
-        if not value.grad.any():
-            assert key.endswith("head.bias"), key
-        else:
-            assert not torch.equal(value, before[key]), key
+    return moved
 
 
 def check_scores(detector: Detector) -> None:
@@ -180,9 +174,14 @@ def check_scores(detector: Detector) -> None:
         assert value.isfinite().all(), name
         # Far above rounding; a fresh narrow discriminator's logits differ little.
         assert value.max() - value.min() > 2e-6 * value.abs().max(), f"{name} is constant"
-        assert torch.allclose(permuted.patch[name], value[order], rtol=1e-5, atol=1e-7), name
+        # A mixture of parts of both signs has the rounding of the parts, not of their sum.
+        atol = 1e-6 if name == "dire" else 1e-7
+        assert torch.allclose(permuted.patch[name], value[order], rtol=1e-5, atol=atol), name
         for i, single in zip((0, 5), alone, strict=True):
-            assert torch.allclose(single.patch[name], value[i : i + 1], rtol=1e-5, atol=1e-7), name
+            assert torch.allclose(single.patch[name], value[i : i + 1], rtol=1e-5, atol=atol), name
+    output, features = detector.discriminate(x)
+    assert output.shape == (7,)
+    assert torch.equal(features, detector.features(x))
     for name, value in scores.maps.items():
         assert value.shape == (7, 1, shape.size, shape.size), name
         assert torch.allclose(value.mean(dim=(1, 2, 3)), scores.patch[name])
@@ -293,7 +292,26 @@ def test_unsupported_patch_shapes(channels: int, size: int, words: str) -> None:
 # Learning.
 
 
-# BiGAN is left out: nothing in its loss measures a reconstruction, which comes after thousands of steps only.
+@pytest.mark.parametrize("name", detectors.names())
+def test_every_phase_drives_its_own_criterion_down(name: str) -> None:
+    """On 64 fixed patches with fixed codes, noise and dropout, everything else standing still."""
+    known = detectors.get(name).settings_class.model_fields
+    detector = build(name, nz=16, **{key: 2e-3 for key in ("lr_g", "lr_d", "lr_e") if key in known})
+    x = patches(64, detector.shape)
+    for stage in detector.stages():
+        optimisers = start(detector, stage)
+        for phase in stage.phases:
+            batch = Batch(x)
+            for earlier in stage.phases[: stage.phases.index(phase)]:
+                earlier.loss(batch)  # what phases share within a batch
+            losses = []
+            for _ in range(30):
+                torch.manual_seed(1)
+                losses.append(step(detector, phase, optimisers[phase.name], batch)["total"].item())
+            assert losses[-1] < losses[0] - 0.02 * abs(losses[0]), (stage.name, phase.name, losses[0], losses[-1])
+
+
+# BiGAN is left out: no term of its loss measures a reconstruction, which comes after thousands of steps only.
 @pytest.mark.parametrize("name", [name for name in detectors.names() if name != "bigan"])
 def test_learns_to_reproduce_a_few_patches(name: str) -> None:
     """All stages in order on 64 fixed patches: the reconstruction comes nearer to them than their mean is."""

@@ -289,4 +289,4 @@ def test_scores() -> None:
 @pytest.mark.parametrize(("preset", "score"), [("default", "energy"), ("thesis", "im1")])
 def test_score_of_the_preset(preset: str, score: str) -> None:
     config = make_config({"detector": {"name": "ebgan", "preset": preset}, "scoring": {"score": "default"}})
-    assert config.score_name() == score
+    assert config.build(1).score_name("default") == score

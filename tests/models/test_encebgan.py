@@ -67,9 +67,23 @@ def test_scores() -> None:
     }
     wanted["comb"] = 0.7 * wanted["im1"] + 0.3 * wanted["im2"]
     wanted["comb_2"] = 0.7 * wanted["z1"] + 0.3 * wanted["z2"]
+    # Before they are fitted to normal patches, the matched combinations are plain sums.
+    wanted["comb_matched"] = wanted["im1"] + wanted["im2"]
+    wanted["comb_2_matched"] = wanted["z1"] + wanted["z2"]
     assert scores.keys() == wanted.keys()
     for name, value in wanted.items():
         assert torch.allclose(scores[name], value), name
+
+
+def test_matched_combinations_weigh_by_the_spread_on_normal_patches() -> None:
+    detector = encebgan().eval()
+    detector.fit_mixtures(detector.view_class(detector, X))
+    scores = detector.scores(X, ["im1", "im2", "comb_matched"]).patch
+    im1, im2, matched = scores.values()
+    # Affine in im1 + w im2 with w = std(im1) / std(im2).
+    combined = im1 + im1.std() / im2.std() * im2
+    assert torch.allclose(matched * im1.std(correction=0), combined - combined.mean(), atol=1e-4)
+    assert torch.allclose(detector.scores(X[2:3], ["comb_matched"]).patch["comb_matched"], matched[2:3], atol=1e-4)
 
 
 def test_reconstruction_is_the_generators() -> None:

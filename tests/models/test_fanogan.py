@@ -31,8 +31,8 @@ class Full(nn.Module):
 
 
 class ThreePixels(nn.Module):
-    def features(self, x: Tensor) -> Tensor:
-        return x.flatten(1)[:, :3] * FEATURE_WEIGHTS
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.flatten(1).sum(1), x.flatten(1)[:, :3] * FEATURE_WEIGHTS
 
 
 def fanogan(**settings: Any) -> FAnoGAN:

@@ -76,9 +76,11 @@ def test_denoiser_replaces_the_second_encoder() -> None:
 
 
 def test_denoiser_has_no_combination_with_the_second_encoder() -> None:
-    config = make_config({"detector": {"name": "sencebgan", "third": "denoiser"}, "scoring": {"score": "default"}})
+    config = make_config({"detector": {"name": "sencebgan", "third": "denoiser", "width": 4}})
+    detector = config.build(1)
+    assert detector.score_name("default") == "comb"
     with pytest.raises(InspectGanError, match=r"'comb_img' needs the second encoder.*score=comb"):
-        config.build(1)
+        detector.score_name("comb_img")
 
 
 @pytest.mark.parametrize("settings", [{"use_dxx": True, "use_dzz": True}, {"third": "denoiser", "use_dxx": True}])
@@ -245,6 +247,8 @@ def test_scores() -> None:
         }
     wanted["comb_img"] = wanted["img"] + 0.7 * wanted["noise"]
     wanted["comb_noise"] = 0.7 * wanted["noise_disc"] + 0.3 * wanted["emb"]
+    wanted["comb_img_matched"] = wanted["img"] + wanted["noise"]
+    wanted["comb_noise_matched"] = wanted["noise_disc"] + wanted["emb"]
     assert scores.keys() == wanted.keys()
     for name, value in wanted.items():
         assert torch.allclose(scores[name], value, rtol=1e-4), name

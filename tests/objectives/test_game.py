@@ -1,6 +1,7 @@
 """Tricks on targets and inputs."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -124,3 +125,46 @@ def test_doubt_is_high_for_what_is_not_real() -> None:
 def test_energy_is_doubt(name: str) -> None:
     energy = torch.tensor([0.5, 7.0])
     assert torch.equal(game(name).doubt(energy), energy)
+
+
+@pytest.mark.parametrize(("name", "neutral"), [("nonsaturating", 0.0), ("lsgan", 0.5), ("wgan", 0.0)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_signs_tell_who_takes_what_for_real(name: str, neutral: float, flip: bool) -> None:
+    """Three of four real and one of four generated samples on the real side of the neutral output."""
+    played = game(name, flip_labels=flip)
+    side = -1 if flip else 1
+    real, fake = (neutral + side * torch.tensor(values) for values in ([0.1, 0.2, 0.3, -0.1], [-0.1, -0.2, -0.3, 0.4]))
+    played.d_loss(real, fake)
+    assert {kind: float(share) for kind, share in played.signs.items()} == {"real": 0.75, "fake": 0.25}
+    played.d_penalty(real)
+    assert float(played.signs["fake"]) == 0.25
+
+
+def test_energies_have_no_side() -> None:
+    played = game("ebgan")
+    played.d_loss(REAL.abs(), FAKE.abs())
+    assert played.signs == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "wanted"),
+    [
+        ("nonsaturating", {}, [math.log1p(math.exp(-2)), math.log1p(math.exp(1))]),
+        ("mim", {}, [math.log1p(math.exp(-2)), math.log1p(math.exp(1))]),
+        ("mim", {"output": "raw"}, [-2, 1]),
+        ("lsgan", {}, [-2, 1]),
+        ("hinge", {}, [-2, 1]),
+        ("ebgan", {}, [2, -1]),
+    ],
+)
+def test_doubt_is_a_cross_entropy_of_logits_only(name: str, settings: dict[str, str], wanted: list[float]) -> None:
+    objective = objectives.get(name)
+    played = Game(objective(objective.settings_class(**settings)), TrickSettings())
+    assert played.doubt(REAL).tolist() == pytest.approx(wanted)
+
+
+def test_acceptance_is_a_probability_where_outputs_mean_one() -> None:
+    out = torch.tensor([-3.0, 0.25, 4.0])
+    assert torch.allclose(game("nonsaturating").acceptance(out), torch.sigmoid(out))
+    assert game("lsgan").acceptance(out).tolist() == [0.0, 0.25, 1.0]
+    assert game("lsgan", flip_labels=True).acceptance(out).tolist() == [1.0, 0.75, 0.0]

@@ -10,6 +10,7 @@ from inspect_gan.patches.grid import Grid
 def test_counts_of_the_sem_frame(height: int) -> None:
     classic = Grid(height, 1024, 32, 16, flush_edges=False)
     assert (len(classic.cols), len(classic.rows), len(classic)) == (63, 41, 2583)
+    assert 40 * len(classic) == 103_320  # the test images
     assert classic.rows[-1] + 32 == 672
     flush = Grid(height, 1024, 32, 16)
     # One more whole stride fits below 672, then one row is shifted inward.

@@ -43,6 +43,32 @@ def test_closed_form_two_dimensions() -> None:
     np.testing.assert_allclose(stitch(Grid(3, 3, 2, 1), maps), expected)
 
 
+def coverage(grid: Grid) -> np.ndarray:
+    """How many patches cover each pixel, (H, W), from what one patch alone contributes to the mean."""
+    counts = np.zeros((grid.height, grid.width))
+    for index, (top, left, bottom, right) in enumerate(grid.boxes()):
+        alone = np.zeros(len(grid))
+        alone[index] = 1
+        inside = np.s_[top:bottom, left:right]
+        share = stitch(grid, alone)
+        assert share.sum() == pytest.approx(share[inside].sum())
+        counts[inside] = 1 / share[inside]
+    return counts
+
+
+def test_counts_of_covering_patches() -> None:
+    np.testing.assert_allclose(coverage(Grid(3, 5, 3, 1))[0], [1, 2, 3, 2, 1], rtol=1e-6)
+    np.testing.assert_allclose(coverage(Grid(3, 3, 2, 1)), [[1, 2, 1], [2, 4, 2], [1, 2, 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("stride", "count"), [(16, 4), (8, 16), (1, 1024)])
+def test_patches_over_a_pixel_of_the_interior(stride: int, count: int) -> None:
+    grid = Grid(96, 96, 32, stride)
+    one = np.zeros(len(grid))
+    one[len(grid) // 2] = 1
+    assert stitch(grid, one)[48, 48] == pytest.approx(1 / count)
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize(
     ("height", "width", "stride"), [(67, 101, 16), (67, 101, 7), (32, 32, 32), (32, 45, 5), (70, 64, 1)]

@@ -1,82 +1,90 @@
 """Combining scores of different scale."""
 
-import math
+from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-from inspect_gan.errors import InspectGanError
+from inspect_gan.config import make_config
+from inspect_gan.detector import SHARED_SCORES
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import Stitcher
-from inspect_gan.scoring.fusion import Spread, dire, discrimination, scale_matched_weight, zscore
+from inspect_gan.scoring.fusion import Mixture, spread
 
-RNG = np.random.default_rng(0)
-
-
-def test_zscore_of_the_fitted_values_has_mean_0_and_deviation_1() -> None:
-    values = RNG.gamma(2.0, 30.0, (40, 5)).astype(np.float32)
-    z = zscore(values, Spread.of(values))
-    assert z.shape == values.shape
-    assert z.dtype == np.float32
-    assert z.mean() == pytest.approx(0.0, abs=1e-6)
-    assert z.std() == pytest.approx(1.0, abs=1e-6)
+MAPS = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+NUMBERS = torch.tensor([3.0, 5.0, 4.0, 9.0, 1.0, 2.0])
 
 
-def test_zscore_does_not_depend_on_what_else_is_scored() -> None:
-    spread = Spread.of(np.array([1.0, 3.0]))
-    np.testing.assert_array_equal(zscore(np.array([2.0, 5.0, 1e6]), spread)[:2], zscore(np.array([2.0, 5.0]), spread))
-    np.testing.assert_array_equal(zscore(np.array([2.0, 5.0]), spread), [0.0, 3.0])
+def of(maps: Tensor = MAPS, numbers: Tensor = NUMBERS) -> Any:
+    return SimpleNamespace(maps=maps, numbers=numbers)
 
 
-@pytest.mark.parametrize("values", [[2.0, 2.0, 2.0], [0.0, 0.0], [1e6, 1e6 + 1e-6], [5.0], []])
-def test_a_score_without_spread_is_refused(values: list[float]) -> None:
-    with pytest.raises(InspectGanError, match="constant on held-out"):
-        Spread.of(np.array(values))
+BOTH = Mixture("", ((0.5, lambda v: v.maps), (2.0, lambda v: v.numbers)))
 
 
-def test_scale_matched_weight_gives_both_terms_the_same_spread() -> None:
-    img, noise = RNG.normal(20.0, 3.0, 500), RNG.normal(2.0, 0.25, 500)
-    weight = scale_matched_weight(img, noise)
-    assert (weight * noise).std() == pytest.approx(img.std())
-    assert scale_matched_weight(5 * img + 7, noise) == pytest.approx(5 * weight)
-    assert scale_matched_weight(np.array([0.0, 6.0]), np.array([1.0, 5.0])) == pytest.approx(1.5)
-    with pytest.raises(InspectGanError, match="constant"):
-        scale_matched_weight(img, np.ones(500))
+def test_spread_is_mean_and_reciprocal_deviation() -> None:
+    assert spread(torch.tensor([1.0, 3.0])).tolist() == [2.0, 1.0]
+    assert spread(torch.tensor([0.0, 8.0])).tolist() == [4.0, 0.25]
 
 
-def test_discrimination_is_minus_log_probability_and_does_not_overflow() -> None:
-    logit = np.array([0.0, 2.0, -2.0, 1000.0, -1000.0], dtype=np.float32)
-    wanted = [math.log(2), -math.log(1 / (1 + math.exp(-2))), -math.log(1 / (1 + math.exp(2))), 0.0, 1000.0]
-    np.testing.assert_allclose(discrimination(logit), wanted, rtol=1e-6)
+@pytest.mark.parametrize("values", [[2.0, 2.0], [0.0, 0.0], [1e6, 1e6 + 0.1], [5.0]])
+def test_what_does_not_vary_counts_nothing(values: list[float]) -> None:
+    assert spread(torch.tensor(values))[1] == 0
+
+
+def test_parts_have_mean_0_and_their_weight_as_deviation() -> None:
+    spreads = BOTH.spreads(of())
+    for number, weight in ((0, 0.5), (1, 2.0)):
+        only = Mixture("", (BOTH.parts[number],)).compute(of(), spreads[number : number + 1])
+        assert only.mean().item() == pytest.approx(0, abs=1e-6)
+        assert only.std(correction=0).item() == pytest.approx(weight, rel=1e-5)
+
+
+def test_a_number_counts_in_every_pixel_of_its_patch() -> None:
+    mixed = BOTH.compute(of(), torch.tensor([[0.0, 1.0], [1.0, 0.5]]))
+    assert torch.allclose(mixed, 0.5 * MAPS + (NUMBERS - 1)[:, None, None, None])
+
+
+def test_numbers_alone_give_a_number() -> None:
+    twice = Mixture("", ((1.0, lambda v: v.numbers), (3.0, lambda v: v.numbers)))
+    assert torch.allclose(twice.compute(of(), torch.tensor([[0.0, 1.0]] * 2)), 4 * NUMBERS)
+
+
+def test_a_patch_is_mixed_alike_in_any_company() -> None:
+    spreads = BOTH.spreads(of())
+    alone = BOTH.compute(of(MAPS[2:3], NUMBERS[2:3]), spreads)
+    assert torch.equal(alone, BOTH.compute(of(), spreads)[2:3])
 
 
 def test_dire_by_hand() -> None:
-    rec_map = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
-    stats = (Spread(mean=1.0, deviation=2.0), Spread(mean=math.log(2), deviation=0.5))
-    score = dire(rec_map, np.array([0.0, -1000.0]), stats)
-    assert score.shape == rec_map.shape
-    np.testing.assert_allclose(score[0], 0.25 * (rec_map[0] - 1.0))  # a discriminator at its mean adds nothing
-    np.testing.assert_allclose(score[1], 0.25 * (rec_map[1] - 1.0) + (1000 - math.log(2)), rtol=1e-6)
-    np.testing.assert_allclose(dire(rec_map, np.zeros(2), stats, alpha=1.0), (rec_map - 1) / 2, atol=1e-6)
-    only = dire(rec_map, np.array([0.0, -1.0]), stats, alpha=0.0)
-    assert np.ptp(only[0]) == 0 and only[1, 0, 0] > only[0, 0, 0]
-
-
-def test_dire_is_averaged_over_overlaps() -> None:
-    grid = Grid(3, 3, 2, 1)
-    maps, logits = RNG.random((len(grid), 2, 2), dtype=np.float32), RNG.normal(size=len(grid))
-    stats = (Spread.of(maps), Spread.of(discrimination(logits)))
+    """Half the residual and half the doubt, each in units of its own spread; overlapping patches are averaged."""
+    dire = SHARED_SCORES["dire"]
+    assert isinstance(dire, Mixture)
+    x, x_rec = torch.zeros(4, 1, 32, 32), torch.full((4, 1, 32, 32), 0.2)
+    view = SimpleNamespace(x=x, x_rec=x_rec, doubt=torch.tensor([0.0, 1.0, 2.0, 3.0]))
+    maps = dire.compute(view, torch.tensor([[0.1, 10.0], [1.0, 2.0]]))
+    assert maps.shape == (4, 1, 32, 32)
+    assert torch.allclose(maps[:, 0, 0, 0], 0.5 * (0.2 - 0.1) * 10 + (view.doubt - 1))
+    grid = Grid(32, 56, 32, 8)
     stitcher = Stitcher(grid, "uniform")
-    stitcher.add(0, dire(maps, logits, stats))
-    stitched = stitcher.finalize()
-    centre = [dire(maps, logits, stats)[k, 1 - i, 1 - j] for k, (i, j) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1)))]
-    assert stitched[1, 1] == pytest.approx(np.mean(centre), rel=1e-5)
+    stitcher.add(0, maps[:, 0].numpy())
+    assert stitcher.finalize()[0, 24] == pytest.approx(maps[:, 0, 0, 0].mean().item())
 
 
-@pytest.mark.parametrize(
-    ("maps", "logits"), [((3, 2, 2), (2,)), ((3, 2, 2), (3, 1)), ((3, 1, 2, 2), (3,)), ((3,), (3,))]
-)
-def test_dire_of_unequal_batches_is_refused(maps: tuple[int, ...], logits: tuple[int, ...]) -> None:
-    spread = Spread(0.0, 1.0)
-    with pytest.raises(ValueError, match=r"\(N, S, S\)"):
-        dire(np.ones(maps), np.ones(logits), (spread, spread))
+def test_fitted_spreads_travel_with_the_weights() -> None:
+    def built() -> Any:
+        return make_config({"detector": {"name": "ganomaly", "nz": 4, "width": 2}}).build(1).eval()
+
+    torch.manual_seed(0)
+    fitted, fresh = built(), built()
+    x = torch.rand(16, 1, 32, 32) * 2 - 1
+    before = fitted.scores(x, ["dire"]).maps["dire"]
+    fitted.fit_mixtures(fitted.view_class(fitted, x))
+    after = fitted.scores(x, ["dire"]).maps["dire"]
+    assert not torch.allclose(before, after)
+    # The outputs of a fresh discriminator hardly vary: their mean is known to few digits of their deviation.
+    assert after.mean().item() == pytest.approx(0, abs=1e-2)
+    fresh.load_state_dict(fitted.state_dict())
+    assert torch.equal(fresh.scores(x, ["dire"]).maps["dire"], after)

@@ -72,6 +72,30 @@ def test_train_leaves_a_complete_run(trained: Path) -> None:
     } <= names
 
 
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        (["detector.lr_g=1e38", "training.log_every=3"], "no longer a finite number; lower the learning rates"),
+        (["detector.lr_d=1e-30"], "discriminator never learned"),
+        (["detector.lr_g=30"], "all reconstructions are alike"),
+        (
+            ["--config", "rcgan", "detector.lr_d=10", "detector.spectral_norm=false", "scoring.score=dxx"],
+            "score dxx is the same for all patches",
+        ),
+    ],
+    ids=["not finite", "frozen discriminator", "collapse", "constant score"],
+)
+def test_unhealthy_training_ends_with_exit_code_3_and_advice(
+    settings: list[str], advice: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--data", data, "--out", tmp_path / "run", "--steps", "110", "data.holdout_fraction=0.4"]
+    code, out, err = run(capsys, *arguments, "scoring.target_fpr=0.05", *TINY, *settings)
+    assert code == 3
+    assert err.startswith("error: ")
+    assert advice in err
+    assert "Traceback" not in out + err
+
+
 def test_defect_map_writes_everything_at_the_images_size(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

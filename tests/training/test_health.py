@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from inspect_gan.config import load_config
 from inspect_gan.detector import Detector
@@ -18,10 +19,10 @@ from inspect_gan.training.health import Health, assess, require_alive, write_hea
 TINY = ["detector.nz=8", "detector.width=4"]
 
 
-def built(name: str) -> tuple[Detector, Detector]:
+def built(name: str, *settings: str) -> tuple[Detector, Detector]:
     """(a detector that differs from its beginning in every network and whose outputs vary, its beginning)."""
     torch.manual_seed(0)
-    initial = load_config(None, [f"detector.name={name}", *TINY]).build(1).eval()
+    initial = load_config(None, [f"detector.name={name}", *TINY, *settings]).build(1).eval()
     detector = copy.deepcopy(initial)
     with torch.no_grad():
         for parameter in detector.parameters():
@@ -29,11 +30,18 @@ def built(name: str) -> tuple[Detector, Detector]:
     return detector, initial
 
 
-def examined(detector: Detector, initial: Detector, iterations: int = 1000, **signs: float) -> Health:
+def examined(
+    detector: Detector,
+    initial: Detector,
+    iterations: int = 1000,
+    losses: dict[str, float] | None = None,
+    x: Tensor | None = None,
+    **signs: float,
+) -> Health:
     torch.manual_seed(1)
-    x = torch.rand(64, 1, 32, 32) * 2 - 1
+    view = detector.view_class(detector, torch.rand(64, 1, 32, 32) * 2 - 1 if x is None else x)
     with torch.random.fork_rng():
-        return assess(detector, initial, x, "res_l1", signs, iterations)
+        return assess(view, initial, "res_l1", signs, iterations, losses or {})
 
 
 @pytest.mark.parametrize("name", ["ganomaly", "fanogan"])
@@ -80,7 +88,7 @@ def test_a_constant_score() -> None:
     detector, initial = built("ganomaly")
     x = torch.zeros(64, 1, 32, 32)
     x[:, :, ::2] = 1
-    health = assess(detector, initial, x, "res_l1", {}, 1000)
+    health = examined(detector, initial, x=x)
     assert health.score_spread < 1e-5
     assert any("same for all patches" in finding for finding in health.findings)
 
@@ -100,9 +108,25 @@ def test_a_discriminator_that_never_learned(tmp_path: Path) -> None:
 
 
 def test_a_discriminator_that_has_won_makes_a_run_suspect() -> None:
-    health = examined(*built("ganomaly"), real=0.999, fake=0.001)
+    health = examined(*built("fanogan"), real=0.999, fake=0.001)
     assert any("has won" in finding for finding in health.findings)
-    assert examined(*built("ganomaly"), real=0.9, fake=0.001).findings != health.findings
+    assert examined(*built("fanogan"), real=0.9, fake=0.001).findings != health.findings
+
+
+def test_who_matches_features_does_not_mind_a_discriminator_that_has_won() -> None:
+    assert not any("has won" in finding for finding in examined(*built("ganomaly"), real=1.0, fake=0.0).findings)
+    detector, initial = built("ganomaly", "detector.adv_mode=objective")
+    assert any("has won" in finding for finding in examined(detector, initial, real=1.0, fake=0.0).findings)
+
+
+def test_a_penalty_that_no_longer_acts_makes_a_run_suspect() -> None:
+    pair = built("rcgan")
+    acting = examined(*pair, losses={"discriminator_xz/penalty_real": 0.2})
+    inert = examined(*pair, losses={"discriminator_xz/penalty_real": 0.001})
+    assert acting.penalty_real == 0.2
+    assert not any("penalty" in finding for finding in acting.findings)
+    assert any("penalty no longer acts" in finding for finding in inert.findings)
+    assert inert.verdict != "healthy"
 
 
 def test_a_very_short_run_is_not_judged() -> None:
