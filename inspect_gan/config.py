@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from inspect_gan.detector import Detector, PatchShape, detectors
 from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import Precision
 from inspect_gan.objectives import Objective, TrickSettings, objectives
 from inspect_gan.objectives.penalties import PenaltySettings
 from inspect_gan.registry import did_you_mean
@@ -55,7 +56,7 @@ class TrainingSettings(Settings):
     epoch_patches: int = Field(51_200, ge=1)
     steps: int | None = Field(None, ge=1)
     minutes: float | None = Field(None, gt=0)
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    precision: Precision = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     ema: float = Field(0.999, ge=0, lt=1)
     clip_grad: float | None = Field(None, gt=0)
@@ -68,7 +69,8 @@ class ScoringSettings(Settings):
     """score: a score's name, "default" for the detector's published one. stride: px, None: a quarter patch.
 
     smooth: standard deviation in patch sides of the Gaussian that smooths a map, 0 for none.
-    target_fpr: share of normal pixels that may lie above the threshold.
+    target_fpr: share of normal pixels that may lie above the threshold. precision: of the networks, "auto": bfloat16
+    where the device computes in it natively.
     """
 
     score: str = "res_ssim"
@@ -76,6 +78,7 @@ class ScoringSettings(Settings):
     window: Literal["uniform", "hann", "gaussian"] = "hann"
     smooth: float = Field(0.25, ge=0, le=1)
     target_fpr: float = Field(0.01, gt=0, lt=1)
+    precision: Precision = "auto"
     batch_size: int = Field(256, ge=1)
 
 

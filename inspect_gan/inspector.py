@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,13 +14,16 @@ from inspect_gan import run
 from inspect_gan.config import Config, load_config
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
-from inspect_gan.evaluation.protocol import Evaluation, evaluate
+from inspect_gan.hardware import resolve_precision
 from inspect_gan.imaging import Image, read
 from inspect_gan.imaging.arrays import from_array
 from inspect_gan.scoring.calibration import Calibration, CalibrationFile, calibrate
 from inspect_gan.scoring.predict import MapSettings, Predictor
 from inspect_gan.scoring.regions import Region, find_regions, mask_of
 from inspect_gan.scoring.verdict import Verdict, worst
+
+if TYPE_CHECKING:
+    from inspect_gan.evaluation.protocol import Evaluation
 
 ImageLike = str | Path | np.ndarray | Image
 KEPT = (run.CONFIG, run.WEIGHTS, run.HELD_OUT, run.CALIBRATION, run.HEALTH)
@@ -126,7 +129,8 @@ class Inspector:
         chosen = stride or scoring.stride or max(size // 4, 1)
         if chosen > size:
             raise InspectGanError(f"stride {chosen} leaves gaps between patches of {size} px: use at most {size}")
-        return MapSettings(chosen, scoring.window, scoring.smooth * size)
+        precision = resolve_precision(scoring.precision, self.predictor.device.type)
+        return MapSettings(chosen, scoring.window, scoring.smooth * size, precision)
 
     def calibration(
         self, score: str | None = None, stride: int | None = None, target_fpr: float | None = None
@@ -177,8 +181,10 @@ class Inspector:
         *,
         stride: int | None = None,
         progress: Callable[[str], None] = lambda line: None,
-    ) -> Evaluation:
+    ) -> "Evaluation":
         """Measure on samples with known truth and write the figures to `out`; see `evaluation.protocol`."""
+        from inspect_gan.evaluation.protocol import evaluate
+
         header: dict[str, Any] = {
             "run": self.folder.name,
             "seed": self.config.seed,

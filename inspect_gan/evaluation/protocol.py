@@ -4,7 +4,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from inspect_gan.evaluation.metrics import PixelCurve, auroc, average_precision
 from inspect_gan.imaging import Image, atomic_bytes, atomic_text, read_mask, write_tiff
 from inspect_gan.patches.labels import patch_labels
 from inspect_gan.scoring.calibration import Calibration
-from inspect_gan.scoring.predict import MapSettings, Predictor
+from inspect_gan.scoring.predict import Predictor
 
 COVERAGE_FPR = 0.05
 
@@ -68,8 +68,8 @@ def evaluate(
     if not samples:
         raise InspectGanError("no images to evaluate: give a folder of test images")
     names = list(predictor.detector.score_table())
-    settings = MapSettings(calibration.stride, calibration.window, calibration.smooth)
-    patch_stride = max(predictor.preprocess.size // 2, 1)
+    settings = calibration.maps
+    patch_settings = replace(settings, stride=max(predictor.preprocess.size // 2, 1))
     curves: dict[str, PixelCurve] = {}
     patch_parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     label_parts: list[np.ndarray] = []
@@ -89,7 +89,7 @@ def evaluate(
         pixels += mask.size
         for name, values in (maps | baseline_maps(image)).items():
             curves.setdefault(name, PixelCurve()).update(values, mask)
-        grid, scores = predictor.patch_scores(image, names, patch_stride)
+        grid, scores = predictor.patch_scores(image, names, patch_settings)
         label_parts.append(patch_labels(_resized(mask, (grid.height, grid.width)), grid))
         for name in names:
             patch_parts[name].append(scores[name])

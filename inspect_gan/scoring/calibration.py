@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import Resolved
 from inspect_gan.imaging import atomic_text
 from inspect_gan.patches.stitch import Window
 from inspect_gan.scoring.predict import MapSettings
@@ -43,7 +44,7 @@ def false_alarm_interval(samples: int, alpha: float, level: float = 0.95) -> tup
     """
     k = math.ceil((samples + 1) * (1 - alpha) - 1e-9)
     tail = (1 - level) / 2
-    low, high = beta.ppf([tail, 1 - tail], samples + 1 - k, k)
+    low, high = betaincinv(samples + 1 - k, k, [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -87,7 +88,13 @@ class Calibration:
     interval: tuple[float, float]
     area_limit: int
     peak_limit: float
+    precision: Resolved
     pixels: int
+
+    @property
+    def maps(self) -> MapSettings:
+        """How the maps it applies to are made."""
+        return MapSettings(self.stride, self.window, self.smooth, self.precision)
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image."""
@@ -153,9 +160,8 @@ class CalibrationFile:
 
     def get(self, score: str, settings: MapSettings, target_fpr: float, make: Callable[[], Calibration]) -> Calibration:
         """The stored calibration, else what `make` returns, which is then stored."""
-        wanted = (score, settings.stride, settings.window, settings.smooth, target_fpr)
         for entry in self._entries:
-            if (entry.score, entry.stride, entry.window, entry.smooth, entry.target_fpr) == wanted:
+            if (entry.score, entry.maps, entry.target_fpr) == (score, settings, target_fpr):
                 return entry
         made = make()
         self._entries.append(made)

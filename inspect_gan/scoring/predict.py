@@ -5,37 +5,36 @@ Calibration, inspection and evaluation all go through here.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
 from inspect_gan.detector import Detector
+from inspect_gan.hardware import Resolved, resolve_device
 from inspect_gan.imaging.image import Image
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import Stitcher, Window, iterate_patches
+from inspect_gan.scoring.folding import folded
 
 
 @dataclass(frozen=True)
 class MapSettings:
-    """stride: px of the rescaled image. smooth: Gaussian standard deviation in px of the rescaled image."""
+    """stride: px of the rescaled image. smooth: Gaussian standard deviation in px of the rescaled image. precision: of
+    the networks; a threshold holds for the precision it was measured in."""
 
     stride: int
     window: Window = "hann"
     smooth: float = 0.0
-
-
-def resolve_device(device: str) -> str:
-    """ "auto" -> "cuda" where there is one, else "cpu"."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    precision: Resolved = "32-true"
 
 
 class Predictor:
-    """Scores patches of images with a detector in eval mode.
+    """Scores patches of images with a folded copy of a detector, see `scoring.folding`.
 
-    batch_size: patches per forward pass; it changes memory and speed, not results. Memory is O(image) + one batch.
+    batch_size: patches per forward pass; it changes memory and speed, not results beyond rounding. Memory
+    is O(image) + one batch.
     """
 
     def __init__(
@@ -44,13 +43,11 @@ class Predictor:
         preprocess: Preprocess,
         *,
         device: str = "auto",
-        precision: Literal["32-true", "bf16-mixed"] = "32-true",
         batch_size: int = 256,
     ):
         self.device = torch.device(resolve_device(device))
-        self.detector = detector.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.detector = folded(detector).to(self.device).to(memory_format=torch.channels_last)
         self.preprocess = preprocess
-        self._autocast = precision == "bf16-mixed"
         self._batch_size = batch_size
 
     def score_maps(self, image: Image, names: Sequence[str], settings: MapSettings) -> dict[str, np.ndarray]:
@@ -62,7 +59,7 @@ class Predictor:
         pixels = self.preprocess.image(image)
         grid = self._grid(pixels, settings.stride)
         stitchers = {name: Stitcher(grid, settings.window) for name in names}
-        for start, patch, maps in self._scores(pixels, grid, names):
+        for start, patch, maps in self._scores(pixels, grid, names, settings):
             for name, stitcher in stitchers.items():
                 stitcher.add(start, maps.get(name, patch[name]))
         result = {}
@@ -75,12 +72,14 @@ class Predictor:
             result[name] = stitched
         return result
 
-    def patch_scores(self, image: Image, names: Sequence[str], stride: int) -> tuple[Grid, dict[str, np.ndarray]]:
+    def patch_scores(
+        self, image: Image, names: Sequence[str], settings: MapSettings
+    ) -> tuple[Grid, dict[str, np.ndarray]]:
         """The grid of patches on the rescaled image and {name: (len(grid),) float32}."""
         pixels = self.preprocess.image(image)
-        grid = self._grid(pixels, stride)
+        grid = self._grid(pixels, settings.stride)
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        for _, patch, _ in self._scores(pixels, grid, names):
+        for _, patch, _ in self._scores(pixels, grid, names, settings):
             for name in names:
                 parts[name].append(patch[name])
         return grid, {name: np.concatenate(values) for name, values in parts.items()}
@@ -90,12 +89,13 @@ class Predictor:
 
     @torch.inference_mode()
     def _scores(
-        self, pixels: np.ndarray, grid: Grid, names: Sequence[str]
+        self, pixels: np.ndarray, grid: Grid, names: Sequence[str], settings: MapSettings
     ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """(number of the first patch, {name: (n,)}, {name: (n, S, S)}) batch by batch."""
+        dtype = torch.float16 if settings.precision == "16-mixed" else torch.bfloat16
         for start, patches in iterate_patches(pixels, grid, self._batch_size):
             x = self.preprocess.tensor(patches).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            with torch.autocast(self.device.type, dtype, enabled=settings.precision != "32-true"):
                 scores = self.detector.scores(x, names)
             yield (
                 start,

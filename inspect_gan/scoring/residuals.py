@@ -4,7 +4,6 @@ x, x_rec: (B, C, S, S) in [-1, 1]. Maps are (B, 1, S, S), averaged over channels
 """
 
 import torch
-from kornia.filters import filter2d, get_gaussian_kernel1d
 from torch import Tensor
 
 # Window and constants of the structural similarity index (Wang et al. 2004) for grey values in [0, 1]:
@@ -93,6 +92,8 @@ def _blur_matrix(size: int, device: torch.device) -> Tensor:
 
     Made anew each time: a kept tensor would carry the inference or export mode of its first call into others.
     """
+    from kornia.filters import filter2d, get_gaussian_kernel1d  # a quarter of a second that other scores do without
+
     kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=device)
     identity = torch.eye(size, device=device)[None, None]
     return filter2d(identity, kernel[..., None], border_type="reflect")[0, 0]

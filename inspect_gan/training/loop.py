@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -21,13 +21,12 @@ from torch import Tensor
 from inspect_gan.config import TrainingSettings
 from inspect_gan.detector import Batch, Detector, Phase, Stage
 from inspect_gan.errors import InspectGanError, UnhealthyTraining
+from inspect_gan.hardware import resolve_device, resolve_precision
 from inspect_gan.objectives import Optimizer
-from inspect_gan.scoring.predict import resolve_device
 from inspect_gan.training.averages import Averages, warm_up
 from inspect_gan.training.checkpoint import load_state, save_state
 from inspect_gan.training.monitor import Monitor
 
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -79,19 +78,6 @@ def budgets(stages: tuple[Stage, ...], settings: TrainingSettings) -> list[Budge
 
 def iterations_per_epoch(settings: TrainingSettings) -> int:
     return max(settings.epoch_patches // settings.batch_size, 1)
-
-
-def resolve_precision(precision: Precision, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-    """ "auto" -> bfloat16 where the device computes in it natively, else 32-bit."""
-    if precision != "auto":
-        return precision
-    native = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_has_bf16()
-    return "bf16-mixed" if native else "32-true"
-
-
-def _cpu_has_bf16() -> bool:
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    return "AVX512" in capabilities and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 class Trainer:

@@ -97,7 +97,7 @@ def test_patch_scores_agree_with_maps_of_one_patch() -> None:
     predictor = trained(4)
     names = ["res_l2", "res_structure", "enc_mse"]
     maps = predictor.score_maps(image, names, MapSettings(32, "uniform"))
-    grid, scores = predictor.patch_scores(image, names, 16)
+    grid, scores = predictor.patch_scores(image, names, MapSettings(16))
     assert len(grid) == 1
     for name in names:
         assert maps[name].mean() == pytest.approx(scores[name][0], rel=1e-5)
