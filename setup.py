@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-ENGINE = ("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting")
+ENGINE = ("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting", "toys")
 OUTSIDE = ("models", "datasets", "tools")
 
 setup(

@@ -1,0 +1,33 @@
+"""What the penalty distribution and each objective do, on points."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def toys(
+    out: Annotated[Path, typer.Option(help="Folder for figures and numbers.")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Generator steps of each training.")] = 2000,
+) -> None:
+    """Train tiny GANs on points in the plane and on the line; draw what penalty and objectives do (docs/toys.md)."""
+    import torch
+    from rich.console import Console
+
+    from inspect_gan.toys import FIGURES, NUMBERS, run_toys
+
+    started = time.monotonic()
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    torch.set_num_threads(1)  # of matrices this small threads make slower work
+    run_toys(out, seed, steps, console.print)
+    console.print("\n".join(str(out / name) for name in (*FIGURES, NUMBERS)))
+    console.print(f"done in {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    from inspect_gan.tools.cli import main
+
+    main(["toys", *sys.argv[1:]])
