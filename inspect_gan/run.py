@@ -73,7 +73,10 @@ def load_weights(path: Path) -> Weights:
         detector = config.build(preprocess.channels)
         detector.load_state_dict(safetensors.torch.load_file(path))
     except (KeyError, ValueError, RuntimeError) as error:
-        raise InspectGanError(f"{path} does not fit inspect-gan {inspect_gan.__version__}: {error}") from error
+        raise InspectGanError(
+            f"{path} does not fit inspect-gan {inspect_gan.__version__}, train it again with this version: "
+            f"{' '.join(str(error).split())}"
+        ) from error
     return Weights(detector.eval().requires_grad_(False), preprocess, config)
 
 

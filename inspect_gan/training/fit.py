@@ -117,7 +117,7 @@ def fit_run(
     trainer.fit(resume)
     trained = trainer.averages.shadow
     view = trained.view_class(trained, _held_out_patches(out, facts.preprocess).to(next(trained.parameters()).device))
-    trained.fit_mixtures(view)
+    trained.fit_scores(view)
     save_weights(out / WEIGHTS, Weights(trained, facts.preprocess, config))
     torch.manual_seed(config.seed)
     health = assess(

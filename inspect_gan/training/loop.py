@@ -4,7 +4,6 @@ A stage repeats iterations until its budget is spent; an iteration runs the stag
 freeze, loss, backward, clip, optimiser step, weight average.
 """
 
-import logging
 import signal
 import time
 from collections import defaultdict
@@ -15,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from inspect_gan.config import TrainingSettings
 from inspect_gan.detector import Batch, Detector, Phase, Stage
-from inspect_gan.errors import InspectGanError, UnhealthyTraining
+from inspect_gan.errors import UnhealthyTraining
 from inspect_gan.hardware import resolve_device, resolve_precision
 from inspect_gan.objectives import Optimizer
 from inspect_gan.training.averages import Averages, warm_up
 from inspect_gan.training.checkpoint import load_state, save_state
+from inspect_gan.training.launch import launch, load_scaler_state, scaler_state
 from inspect_gan.training.monitor import Monitor
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -99,12 +98,8 @@ class Trainer:
     ):
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device)
-        if self.precision == "16-mixed" and self.device == "cpu":
-            raise InspectGanError("training.precision=16-mixed needs a GPU: use bf16-mixed or 32-true on a CPU")
-        # Fabric announces its precision plug-in; the run's configuration already records it.
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        self.fabric = Fabric(accelerator=self.device, devices=1, precision=self.precision)
-        self.detector = detector.to(self.fabric.device).to(memory_format=torch.channels_last)
+        self.launched = launch(self.device, self.precision)
+        self.detector = detector.to(self.launched.device).to(memory_format=torch.channels_last)
         self.averages = Averages(self.detector, warm_up(settings.ema))
         self.position = Position()
         self._draw = draw
@@ -178,11 +173,11 @@ class Trainer:
             network.requires_grad_(name in phase.trains)
         optimizer = self._optimizers[phase.name]
         optimizer.zero_grad(set_to_none=True)
-        with self.fabric.autocast():
+        with self.launched.autocast():
             losses = phase.loss(batch)
-        self.fabric.backward(losses["total"])
+        self.launched.backward(losses["total"])
         if self._settings.clip_grad is not None:
-            self.fabric.clip_gradients(
+            self.launched.clip_gradients(
                 self.detector, optimizer, max_norm=self._settings.clip_grad, error_if_nonfinite=False
             )
         optimizer.step()
@@ -211,7 +206,7 @@ class Trainer:
         self._monitor.scalars(stage.name, asdict(position), means)
 
     def _tensor(self, draw: int) -> Tensor:
-        x = self._draw(draw).to(self.fabric.device, non_blocking=True)
+        x = self._draw(draw).to(self.launched.device, non_blocking=True)
         return x.contiguous(memory_format=torch.channels_last)
 
     def _start_stage(self) -> None:
@@ -219,7 +214,7 @@ class Trainer:
         for name, network in self.detector.named_children():
             network.train(name in stage.trains)
         self._optimizers = {
-            phase.name: self.fabric.setup_optimizers(self._make_optimizer(phase)) for phase in stage.phases
+            phase.name: self.launched.setup_optimizers(self._make_optimizer(phase)) for phase in stage.phases
         }
 
     def _next_stage(self) -> None:
@@ -253,13 +248,13 @@ class Trainer:
                 "sums": self._sums,
                 "counts": dict(self._counts),
                 "signs": self.detector.game.signs,
-                "precision": self.fabric.strategy.precision.state_dict(),
+                "precision": scaler_state(self.launched),
             },
         )
         self._monitor.flush()
 
     def _load(self) -> None:
-        state = load_state(self._state, self._fingerprint, self.fabric.device)
+        state = load_state(self._state, self._fingerprint, self.launched.device)
         self.position = Position(**state["position"])
         self._start_stage()
         for name, optimizer in self._optimizers.items():
@@ -269,7 +264,7 @@ class Trainer:
         self.averages.updates = state["updates"]
         self._sums, self._counts = state["sums"], defaultdict(int, state["counts"])
         self.detector.game.signs = state["signs"]
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        load_scaler_state(self.launched, state["precision"])
         self._monitor.rewind(self.position.ticks)
 
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import make_grid
 
 from inspect_gan.detector import Detector
 
@@ -83,6 +82,8 @@ class Monitor:
     @torch.no_grad()
     def images(self, detector: Detector, x: Tensor, stage: str, ticks: int) -> None:
         """Real patches, reconstructions, residuals and, where there is a prior, generated patches."""
+        from torchvision.utils import make_grid  # not before the first pictures: it would delay every start
+
         x = x[:GRID_PATCHES]
         x_rec = detector.reconstruct(x)
         panels = {"real": (x + 1) / 2, "reconstructed": (x_rec + 1) / 2, "residual": (x - x_rec).abs() / 2}

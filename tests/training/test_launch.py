@@ -1,0 +1,35 @@
+"""Training on one CPU without Lightning Fabric is training with it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inspect_gan.config import load_config
+from inspect_gan.imaging import Image
+from inspect_gan.run import load_weights
+from inspect_gan.training import loop
+from inspect_gan.training.fit import Source, fit_run
+from inspect_gan.training.launch import fabric
+
+
+@pytest.mark.parametrize("clip", ["null", "0.01"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_weights_equal_those_trained_with_fabric(
+    precision: str, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Image(np.random.default_rng(0).random((96, 160, 1), dtype=np.float32), 32)
+    tiny = ["detector.nz=8", "detector.width=4", "training.batch_size=8", "scoring.target_fpr=0.3"]
+    settings = load_config(
+        None, [*tiny, "training.steps=6", f"training.precision={precision}", f"training.clip_grad={clip}"]
+    )
+
+    def trained(name: str) -> dict[str, torch.Tensor]:
+        fit_run([Source("image", lambda: image)], settings, tmp_path / name)
+        return load_weights(tmp_path / name / "weights.safetensors").detector.state_dict()
+
+    without = trained("without")
+    monkeypatch.setattr(loop, "launch", fabric)
+    with_fabric = trained("with")
+    assert all(torch.equal(value, with_fabric[key]) for key, value in without.items())
