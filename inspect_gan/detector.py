@@ -17,7 +17,7 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.objectives import Game, Objective, Optimizer, Role, TrickSettings, both
 from inspect_gan.registry import Registry, did_you_mean
 from inspect_gan.scoring import residuals
-from inspect_gan.scoring.fusion import Mixture
+from inspect_gan.scoring.fusion import Mixture, column_spreads, standardised_square
 from inspect_gan.settings import Settings
 
 PATCH_SIZES = (32, 64, 128)
@@ -152,11 +152,25 @@ class EncodedView(View):
 
 
 @dataclass(frozen=True)
+class SharedNetwork:
+    """How a score follows from one feed-forward network, whose work overlapping patches of a map can then share.
+
+    network: detector -> x (B, C, S, S) to (B, n), None where there is no such network. reduce: (detector, its outputs)
+    -> (B,).
+    """
+
+    network: Callable[[Any], nn.Module | None]
+    reduce: Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Score:
-    """compute: view -> (B,) or a per-pixel map (B, 1, S, S), higher = more anomalous. text: its formula in words."""
+    """compute: view -> (B,) or a per-pixel map (B, 1, S, S), higher = more anomalous. text: its formula in words.
+    shared: another way to the same numbers."""
 
     text: str
     compute: Callable[[Any], Tensor]
+    shared: SharedNetwork | None = None
 
 
 @dataclass
@@ -226,9 +240,8 @@ class Detector(nn.Module, ABC):
         self.shape = shape
         self.objective = objective
         self.game = Game(objective, tricks or TrickSettings())
-        for name, score in self.score_table().items():
-            if isinstance(score, Mixture):
-                self.register_buffer(SPREADS + name, torch.tensor([0.0, 1.0]).repeat(len(score.parts), 1))
+        for name, (number, _) in self._spreads().items():
+            self.register_buffer(SPREADS + name, torch.tensor([0.0, 1.0]).repeat(number, 1))
 
     @classmethod
     def check_objective(cls, name: str) -> None:
@@ -271,14 +284,28 @@ class Detector(nn.Module, ABC):
 
     def score_table(self) -> dict[str, Score | Mixture]:
         """Every score by name: the detector's own, then those all have."""
-        return self.own_scores() | SHARED_SCORES
+        of_codes = CODE_SCORES if issubclass(self.view_class, EncodedView) else {}
+        return self.own_scores() | of_codes | SHARED_SCORES
 
     @torch.no_grad()
-    def fit_mixtures(self, view: View) -> None:
-        """Fit what mixtures of scores standardise with; before, they are plain sums. view: held-out normal patches."""
-        for name, score in self.score_table().items():
-            if isinstance(score, Mixture):
-                self.get_buffer(SPREADS + name).copy_(score.spreads(view))
+    def fit_scores(self, view: View) -> None:
+        """Fit what some scores standardise with, (0, 1) before. view: held-out normal patches."""
+        for name, (_, spreads) in self._spreads().items():
+            self.get_buffer(SPREADS + name).copy_(spreads(view))
+
+    def _spreads(self) -> dict[str, tuple[int, Callable[[Any], Tensor]]]:
+        """What is standardised, by score: how many numbers, and view -> their spreads."""
+        table = self.score_table()
+        found: dict[str, tuple[int, Callable[[Any], Tensor]]] = {
+            name: (len(score.parts), score.spreads) for name, score in table.items() if isinstance(score, Mixture)
+        }
+        if "code" in table:
+            found["code"] = self.settings.nz, lambda view: column_spreads(view.z)
+        return found
+
+    def patch_critic(self) -> nn.Module | None:
+        """The discriminator as a network x -> raw output (B, 1), where it sees nothing but the patch."""
+        return None
 
     def score_name(self, wanted: str) -> str:
         """The name of a score, "default" replaced by the published one; raises InspectGanError for an unknown one."""
@@ -337,6 +364,14 @@ class Detector(nn.Module, ABC):
         return published if lr is None else replace(published, lr=lr)
 
 
+CODE_SCORES: dict[str, Score | Mixture] = {
+    "code": Score(
+        "mean square of E(x), standardised on held-out normal patches",
+        lambda v: standardised_square(v.z, v.detector.get_buffer(SPREADS + "code")),
+        SharedNetwork(lambda d: d.encoder, lambda d, codes: standardised_square(codes, d.get_buffer(SPREADS + "code"))),
+    ),
+}
+
 SHARED_SCORES: dict[str, Score | Mixture] = {
     "res_l1": Score("|x - x'| per pixel", lambda v: residuals.l1(v.x, v.x_rec)),
     "res_l2": Score("(x - x')² per pixel", lambda v: residuals.l2(v.x, v.x_rec)),
@@ -349,10 +384,15 @@ SHARED_SCORES: dict[str, Score | Mixture] = {
         "mean squared difference of discriminator features of x and x'",
         lambda v: residuals.mse(v.features, v.features_rec),
     ),
+    "doubt": Score(
+        "doubt of the discriminator about x: -log sigmoid(D(x)) of a logit, -D(x) of a critic, else the energy",
+        lambda v: v.doubt,
+        SharedNetwork(lambda d: d.patch_critic(), lambda d, out: d.game.doubt(out.squeeze(1))),
+    ),
     # Lu et al., "MIM-GAN-based anomaly detection for multivariate time series data", eqs 16-21; the average over
     # overlapping patches, their eq. 21, is the stitcher's. They give no weights.
     "dire": Mixture(
-        "|x - x'| per pixel / 2 + doubt of the discriminator about x / 2, each standardised on held-out normal patches",
+        "|x - x'| per pixel / 2 + doubt / 2, each standardised on held-out normal patches",
         ((0.5, lambda v: residuals.l1(v.x, v.x_rec)), (0.5, lambda v: v.doubt)),
     ),
 }

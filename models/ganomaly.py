@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from inspect_gan.detector import (
     DRIVES_D,
@@ -13,11 +13,11 @@ from inspect_gan.detector import (
     Batch,
     Detector,
     DetectorSettings,
+    EncodedView,
     PatchShape,
     Phase,
     Score,
     Stage,
-    View,
     detectors,
     with_total,
 )
@@ -42,19 +42,14 @@ class GanomalySettings(DetectorSettings):
     reinit_d: bool = True
 
 
-class GanomalyView(View):
-    """Adds the two latent codes."""
+class GanomalyView(EncodedView):
+    """Adds the code of the reconstruction."""
 
     detector: "Ganomaly"
 
     @cached_property
-    def h(self) -> Tensor:
-        """Code of x, (B, nz)."""
-        return self.detector.encoder(self.x)
-
-    @cached_property
     def x_rec(self) -> Tensor:
-        return self.detector.decoder(self.h)
+        return self.detector.decoder(self.z)
 
     @cached_property
     def h_rec(self) -> Tensor:
@@ -160,11 +155,14 @@ class Ganomaly(Detector):
     def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.discriminator.outputs(x)
 
+    def patch_critic(self) -> nn.Module | None:
+        return self.discriminator.sequence()
+
     def own_scores(self) -> dict[str, Score | Mixture]:
         return {
-            "enc_mse": Score("mse(h, h')", lambda v: mse(v.h, v.h_rec)),
-            "enc_l1": Score("||h - h'||_1", lambda v: (v.h.float() - v.h_rec.float()).abs().sum(1)),
-            "enc_l2": Score("||h - h'||_2", lambda v: (v.h.float() - v.h_rec.float()).norm(dim=1)),
+            "enc_mse": Score("mse(h, h')", lambda v: mse(v.z, v.h_rec)),
+            "enc_l1": Score("||h - h'||_1", lambda v: (v.z.float() - v.h_rec.float()).abs().sum(1)),
+            "enc_l2": Score("||h - h'||_2", lambda v: (v.z.float() - v.h_rec.float()).norm(dim=1)),
             "rec_l1": Score("||x - x'||_1", lambda v: (v.x - v.x_rec).abs().flatten(1).sum(1)),
         }
 

@@ -41,6 +41,9 @@ class LatentGAN(Detector):
     def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.discriminator.outputs(x)
 
+    def patch_critic(self) -> nn.Module | None:
+        return self.discriminator.sequence()
+
     def generate(self, n: int) -> Tensor:
         device = next(self.generator.parameters()).device
         return self.generator(torch.randn(n, self.settings.nz, device=device))

@@ -131,6 +131,10 @@ class Critic(nn.Module):
         """Inputs (B, ...) -> raw outputs (B,)."""
         return self.outputs(*inputs)[0]
 
+    def sequence(self) -> nn.Sequential | None:
+        """Body and head of a discriminator of one input as a plain network x -> (B, 1), None with minibatch_std."""
+        return None if self._minibatch_std else nn.Sequential(self.body, self.head)
+
     def _with_spread(self, features: Tensor) -> Tensor:
         if not self._minibatch_std:
             return features

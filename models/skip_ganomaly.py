@@ -123,6 +123,9 @@ class SkipGanomaly(Detector):
     def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.discriminator.outputs(x)
 
+    def patch_critic(self) -> nn.Module | None:
+        return self.discriminator.sequence()
+
     def own_scores(self) -> dict[str, Score | Mixture]:
         lam = self.settings.lam
 

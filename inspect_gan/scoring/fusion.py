@@ -42,3 +42,13 @@ def spread(values: Tensor) -> Tensor:
     deviation = values.std(correction=0)
     varies = deviation > 1e-6 * values.abs().max()
     return torch.stack([values.mean(), torch.where(varies, 1 / deviation, 0.0)]).float()
+
+
+def column_spreads(values: Tensor) -> Tensor:
+    """`spread` of each column of (N, n): (n, 2)."""
+    return torch.stack([spread(column) for column in values.unbind(1)])
+
+
+def standardised_square(values: Tensor, spreads: Tensor) -> Tensor:
+    """Mean square of values (B, n) in units of their spreads (n, 2): (B,) float32."""
+    return ((values.float() - spreads[:, 0]) * spreads[:, 1]).square().mean(1)

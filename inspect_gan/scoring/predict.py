@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import torch
 
-from inspect_gan.detector import Detector
+from inspect_gan.detector import Detector, Score
 from inspect_gan.hardware import Resolved, resolve_device
 from inspect_gan.imaging.image import Image
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import Stitcher, Window, iterate_patches
+from inspect_gan.scoring.dense import DenseNetwork
 from inspect_gan.scoring.folding import folded
 
 
@@ -59,9 +60,14 @@ class Predictor:
         pixels = self.preprocess.image(image)
         grid = self._grid(pixels, settings.stride)
         stitchers = {name: Stitcher(grid, settings.window) for name in names}
-        for start, patch, maps in self._scores(pixels, grid, names, settings):
-            for name, stitcher in stitchers.items():
-                stitcher.add(start, maps.get(name, patch[name]))
+        shared = {name: network for name in names if (network := self._shared_network(name)) is not None}
+        for name, network in shared.items():
+            for start, scores in self._shared_scores(name, network, pixels, grid, settings):
+                stitchers[name].add(start, scores)
+        rest = [name for name in names if name not in shared]
+        for start, patch, maps in self._scores(pixels, grid, rest, settings) if rest else ():
+            for name in rest:
+                stitchers[name].add(start, maps.get(name, patch[name]))
         result = {}
         for name, stitcher in stitchers.items():
             stitched = stitcher.finalize()
@@ -87,15 +93,40 @@ class Predictor:
     def _grid(self, pixels: np.ndarray, stride: int) -> Grid:
         return Grid(pixels.shape[0], pixels.shape[1], self.preprocess.size, stride)
 
+    def _shared_network(self, name: str) -> DenseNetwork | None:
+        """The network of a score whose work overlapping patches can share, if it has one."""
+        self.detector.check_score(name)
+        score = self.detector.score_table()[name]
+        # What is standardised patch by patch differs between overlapping patches.
+        if not isinstance(score, Score) or score.shared is None or self.preprocess.scaling == "per_patch_std":
+            return None
+        network, size = score.shared.network(self.detector), self.preprocess.size
+        return DenseNetwork(network, size) if network is not None and DenseNetwork.supports(network, size) else None
+
+    @torch.inference_mode()
+    def _shared_scores(
+        self, name: str, network: DenseNetwork, pixels: np.ndarray, grid: Grid, settings: MapSettings
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(number of the first patch, scores (n,)) strip by strip."""
+        score = self.detector.score_table()[name]
+        assert isinstance(score, Score) and score.shared is not None
+        x = self.preprocess.tensor(pixels[None])[0].to(self.device)
+        with self._autocast(settings):
+            for start, outputs in network.strips(x, grid):
+                yield start, score.shared.reduce(self.detector, outputs).float().cpu().numpy()
+
+    def _autocast(self, settings: MapSettings) -> torch.autocast:
+        dtype = torch.float16 if settings.precision == "16-mixed" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=settings.precision != "32-true")
+
     @torch.inference_mode()
     def _scores(
         self, pixels: np.ndarray, grid: Grid, names: Sequence[str], settings: MapSettings
     ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """(number of the first patch, {name: (n,)}, {name: (n, S, S)}) batch by batch."""
-        dtype = torch.float16 if settings.precision == "16-mixed" else torch.bfloat16
         for start, patches in iterate_patches(pixels, grid, self._batch_size):
             x = self.preprocess.tensor(patches).to(self.device)
-            with torch.autocast(self.device.type, dtype, enabled=settings.precision != "32-true"):
+            with self._autocast(settings):
                 scores = self.detector.scores(x, names)
             yield (
                 start,

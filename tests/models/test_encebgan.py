@@ -77,7 +77,7 @@ def test_scores() -> None:
 
 def test_matched_combinations_weigh_by_the_spread_on_normal_patches() -> None:
     detector = encebgan().eval()
-    detector.fit_mixtures(detector.view_class(detector, X))
+    detector.fit_scores(detector.view_class(detector, X))
     scores = detector.scores(X, ["im1", "im2", "comb_matched"]).patch
     im1, im2, matched = scores.values()
     # Affine in im1 + w im2 with w = std(im1) / std(im2).

@@ -81,7 +81,7 @@ def test_fitted_spreads_travel_with_the_weights() -> None:
     fitted, fresh = built(), built()
     x = torch.rand(16, 1, 32, 32) * 2 - 1
     before = fitted.scores(x, ["dire"]).maps["dire"]
-    fitted.fit_mixtures(fitted.view_class(fitted, x))
+    fitted.fit_scores(fitted.view_class(fitted, x))
     after = fitted.scores(x, ["dire"]).maps["dire"]
     assert not torch.allclose(before, after)
     # The outputs of a fresh discriminator hardly vary: their mean is known to few digits of their deviation.

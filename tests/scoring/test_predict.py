@@ -12,6 +12,7 @@ from inspect_gan.detector import Detector
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import Image
 from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.patches.stitch import Stitcher
 from inspect_gan.scoring.predict import MapSettings, Predictor
 
 
@@ -117,3 +118,23 @@ def test_colour_is_taken_as_luma_by_a_grey_detector() -> None:
     colour = Image(np.repeat(grey, 3, axis=2), 8)
     a = echo().score_maps(colour, ["res_l1"], MapSettings(8))["res_l1"]
     np.testing.assert_allclose(a, 2 * grey[..., 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ganomaly", "fanogan", "alad", "skip_ganomaly"])
+@pytest.mark.parametrize("stride", [3, 8])
+def test_shared_work_gives_the_scores_of_single_patches(name: str, stride: int) -> None:
+    torch.manual_seed(0)
+    detector = make_config({"detector": {"name": name, "nz": 6, "width": 4}}).build(1).eval()
+    random = np.random.default_rng(0)
+    pixels = random.random((67, 75, 1)).astype(np.float32)
+    detector.fit_scores(detector.view_class(detector, torch.from_numpy(random.random((8, 1, 32, 32))).float() * 2 - 1))
+    predictor = Predictor(detector, Preprocess(size=32, channels=1), device="cpu", batch_size=7)
+    names = [score for score in ("code", "doubt") if score in detector.score_table()]
+    settings = MapSettings(stride, "uniform")
+    maps = predictor.score_maps(Image(pixels, 8), names, settings)
+    grid, scores = predictor.patch_scores(Image(pixels, 8), names, settings)
+    for score in names:
+        stitcher = Stitcher(grid, "uniform")
+        stitcher.add(0, scores[score])
+        wanted = stitcher.finalize()
+        assert np.abs(maps[score] - wanted).max() <= 1e-5 * np.abs(wanted).max(), score
