@@ -6,7 +6,7 @@ decided in one place, the caller.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -28,6 +28,15 @@ class Optimizer:
     kind: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
+
+    def over(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """PyTorch's optimiser of these parameters."""
+        if self.kind == "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=self.lr)
+        if self.kind == "sgd":
+            return torch.optim.SGD(parameters, lr=self.lr)
+        adam = torch.optim.AdamW if self.kind == "adamw" else torch.optim.Adam
+        return adam(parameters, lr=self.lr, betas=self.betas, fused=True)
 
 
 def both(optimizer: Optimizer) -> Mapping[Role, Optimizer]:

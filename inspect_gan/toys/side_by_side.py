@@ -56,15 +56,7 @@ class Critics(Perceptrons):
 
 def make_optimizer(wanted: Optimizer, networks: Sequence[Perceptrons]) -> Callable[[Tensor], None]:
     """A function that takes a mean loss over all rows and changes the weights of `networks` by one step."""
-    parameters = [parameter for network in networks for parameter in network.parameters()]
-    optimizer: torch.optim.Optimizer
-    if wanted.kind == "rmsprop":
-        optimizer = torch.optim.RMSprop(parameters, lr=wanted.lr)
-    elif wanted.kind == "sgd":
-        optimizer = torch.optim.SGD(parameters, lr=wanted.lr)
-    else:
-        kind = torch.optim.AdamW if wanted.kind == "adamw" else torch.optim.Adam
-        optimizer = kind(parameters, lr=wanted.lr, betas=wanted.betas, fused=True)
+    optimizer = wanted.over([parameter for network in networks for parameter in network.parameters()])
 
     def step(loss: Tensor) -> None:
         optimizer.zero_grad()

@@ -20,13 +20,10 @@ from inspect_gan.config import TrainingSettings
 from inspect_gan.detector import Batch, Detector, Phase, Stage
 from inspect_gan.errors import UnhealthyTraining
 from inspect_gan.hardware import resolve_device, resolve_precision
-from inspect_gan.objectives import Optimizer
 from inspect_gan.training.averages import Averages, warm_up
 from inspect_gan.training.checkpoint import load_state, save_state
 from inspect_gan.training.launch import launch, load_scaler_state, scaler_state
 from inspect_gan.training.monitor import Monitor
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class Interrupted(Exception):
@@ -226,13 +223,7 @@ class Trainer:
         self._save()
 
     def _make_optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        wanted: Optimizer = phase.optimizer
-        parameters = [p for name in phase.trains for p in getattr(self.detector, name).parameters()]
-        if wanted.kind == "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=wanted.lr)
-        if wanted.kind == "sgd":
-            return torch.optim.SGD(parameters, lr=wanted.lr)
-        return OPTIMIZERS[wanted.kind](parameters, lr=wanted.lr, betas=wanted.betas, fused=True)
+        return phase.optimizer.over([p for name in phase.trains for p in getattr(self.detector, name).parameters()])
 
     def _save(self) -> None:
         self.averages.copy_buffers(self.detector)

@@ -12,7 +12,6 @@ from torch import Tensor
 from inspect_gan.config import make_config
 from inspect_gan.detector import PATCH_SIZES, Batch, Detector, PatchShape, Phase, Stage, detectors
 from inspect_gan.errors import InspectGanError
-from inspect_gan.objectives import Optimizer
 
 B = 4
 # Settings that only cost time here: a latent search is as correct after two steps as after five hundred.
@@ -55,14 +54,7 @@ def start(detector: Detector, stage: Stage) -> dict[str, torch.optim.Optimizer]:
 
 
 def optimizer(detector: Detector, phase: Phase) -> torch.optim.Optimizer:
-    wanted: Optimizer = phase.optimizer
-    parameters = [p for name in phase.trains for p in getattr(detector, name).parameters()]
-    if wanted.kind == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=wanted.lr)
-    if wanted.kind == "sgd":
-        return torch.optim.SGD(parameters, lr=wanted.lr)
-    adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[wanted.kind]
-    return adam(parameters, lr=wanted.lr, betas=wanted.betas)
+    return phase.optimizer.over([p for name in phase.trains for p in getattr(detector, name).parameters()])
 
 
 def step(

@@ -40,7 +40,9 @@ def sources(count: int = 2, seed: int = 0) -> list[Source]:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_weights(run / "weights.safetensors").detector.state_dict()
+    detector = load_weights(run / "weights.safetensors").detector
+    assert not any(module.training for module in detector.modules())
+    return detector.state_dict()
 
 
 @pytest.mark.parametrize("name", detectors.names())
