@@ -32,8 +32,8 @@ class RCGAN(ALAD):
 
     Deviations. Networks and other settings are those of ALAD: the authors give none for images. Independent noise is
     far from any image, defective or not. Once D_xz has learnt that, the penalty no longer acts; the logged
-    `penalty_real` is then near 0. The encoder's part, as printed in eq. 4, lets E make noise acceptable to D and can lead
-    G off the data: on points in the plane it does (docs/toys.md), with `penalty_to_encoder=False` it does not.
+    `penalty_real` is then near 0. The encoder's part, as printed in eq. 4, lets E make noise acceptable to D and can
+    lead G off the data: on points in the plane it does (docs/toys.md), with `penalty_to_encoder=False` it does not.
 
     Preset "thesis": ALAD's; the thesis has no RCGAN.
     """
