@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: demo test check clean
+.PHONY: demo test check benchmark clean
 
 demo: $(READY)
 	$(BIN)/inspect-gan demo --out demo
@@ -20,6 +20,10 @@ check: $(READY)
 	rm -rf $(VENV)/typing && mkdir -p $(VENV)/typing/inspect_gan
 	ln -s $(CURDIR)/inspect_gan/* $(CURDIR)/models $(CURDIR)/datasets $(CURDIR)/tools $(VENV)/typing/inspect_gan
 	cd $(VENV)/typing && ../bin/python -m mypy --config-file $(CURDIR)/pyproject.toml -p inspect_gan
+
+# Speed and memory beside a peer, which is installed into the user's cache folder on first use.
+benchmark: $(READY)
+	$(BIN)/inspect-gan benchmark --out benchmark.json
 
 $(READY): setup.py pyproject.toml
 	@echo "Setting up $(VENV): downloads PyTorch and the other packages, a few minutes the first time."

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-ENGINE = ("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting", "toys")
+ENGINE = ("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting", "toys", "benchmark")
 OUTSIDE = ("models", "datasets", "tools")
 
 setup(

@@ -1,0 +1,1 @@
+"""Measures this package beside a peer, anomalib's Ganomaly, in one run on one machine."""
