@@ -22,6 +22,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby, pairwise, product
 from math import ceil, gcd, prod
 
@@ -31,6 +32,7 @@ from torch.nn import functional as F
 
 from inspect_gan.patches.grid import Grid
 
+# The kind of what lies outside a patch.
 PADDING = -1
 POINTWISE = (nn.Identity, nn.ReLU, nn.LeakyReLU)
 # Patches per pass where nothing is shared.
@@ -40,8 +42,9 @@ BUDGET = 24 * 2**20
 
 # By kind along rows and columns: (1, channels, height, width).
 Maps = dict[tuple[int, int], Tensor]
-# Something for rows and the same for columns.
-Px = tuple[int, int]
+# Along one axis the sum over some neighbouring taps of a kernel on values of one kind: that kind, the kinds of outputs
+# that contain the sum, and the taps.
+Piece = tuple[int, tuple[int, ...], slice]
 
 
 class DenseNetwork:
@@ -68,32 +71,25 @@ class DenseNetwork:
         time; equal to the outputs patch by patch up to rounding, of the type of the pixels.
 
         pixels: (C, H, W) in [-1, 1]. Beside them, memory holds BUDGET numbers and a row of outputs, whatever the
-        height of the image. Where sharing saves no multiplications, patches pass one by one in batches. Raises
-        ValueError for a grid of other patches or on another image.
+        height of the image. Patches in a shifted last row or column, and all of them where sharing saves no
+        multiplications, pass one by one in batches. Raises ValueError for a grid of other patches or on another image.
         """
         if grid.size != self._size or pixels.shape[1:] != (grid.height, grid.width):
-            raise ValueError(
-                f"{self._size}-pixel patches of pixels {tuple(pixels.shape)} against a grid of {grid.size}-pixel "
-                f"patches on {grid.height} x {grid.width}"
-            )
+            raise ValueError(f"pixels {tuple(pixels.shape)} and patches of {self._size} px do not match {grid}")
         # All patches lie one stride apart, except in a last row and column that were shifted inward.
         rows, cols = (sum(p % grid.stride == 0 for p in positions) for positions in (grid.rows, grid.cols))
-        tiling = _tiling(self._layers, grid.stride, rows, cols)
-        if tiling is None:
-            bands = [(tops, 0) for tops in _parts(grid.rows, max(BATCH // len(grid.cols), 1))]
-        else:
-            bands = [(tops, cols) for tops in _parts(grid.rows[:rows], tiling.height)]
-            bands += [(tops, 0) for tops in _parts(grid.rows[rows:], 1)]
-        start = 0
-        for tops, shared in bands:
+        scan, height, width = _tiling(self._layers, grid.stride, rows, cols)
+        if not width:
+            rows, cols = len(grid.rows), 0
+        for band in _parts(0, rows, height) + _parts(rows, len(grid.rows), 1):
+            shared = cols if band.start < rows else 0
+            tops = grid.rows[band]
             outputs = pixels.new_empty(len(tops), len(grid.cols), self._layers[-1].n_out)
-            if tiling is not None:
-                for part in _parts(range(shared), tiling.width):
-                    outputs[:, part] = tiling.scan(pixels, tops, [grid.cols[i] for i in part])
+            for part in _parts(0, shared, width):
+                scan.fill(outputs[:, part], pixels, tops, grid.cols[part])
             if shared < len(grid.cols):
                 outputs[:, shared:] = self._one_by_one(pixels, tops, grid.cols[shared:])
-            yield start, outputs.flatten(0, 1)
-            start += len(tops) * len(grid.cols)
+            yield band.start * len(grid.cols), outputs.flatten(0, 1)
 
     def _one_by_one(self, pixels: Tensor, tops: Sequence[int], lefts: Sequence[int]) -> Tensor:
         """(rows, columns, n_out)."""
@@ -105,50 +101,42 @@ class DenseNetwork:
 
 
 @dataclass(frozen=True)
-class _Span:
-    """Where values lie along one axis for a row of patches: from `first` px after the start of the first patch to
-    `last` px after that of the last one, `step` px apart. between: px from the start of the first to that of the last.
-    """
-
-    first: int
-    last: int
-    step: int
-
-    def count(self, between: int) -> int:
-        return (between + self.last - self.first) // self.step + 1
-
-    def window(self, wanted: "_Span", between: int, shift: int = 0, reach: int = 0) -> slice:
-        """Which of them lie between the first of `wanted`, `shift` px further, and its last, shift + reach further."""
-        start = (wanted.first + shift - self.first) // self.step
-        return slice(start, start + (between + wanted.last - wanted.first + reach) // self.step + 1)
-
-
-@dataclass(frozen=True)
 class _Axis:
     """What one patch has along one axis: values of these kinds, `spacing` px apart."""
 
     kinds: tuple[int, ...]
     spacing: int
 
-    def spans(self, stride: int) -> list[_Span]:
-        """Where patches `stride` px apart have the values of each kind."""
-        spans = []
+    def positions(self, n: int, stride: int) -> list[range]:
+        """Where n patches `stride` px apart have the values of each kind, in px from the start of the first one."""
+        result = []
         for kind in range(max(self.kinds) + 1):
             at = [self.spacing * i for i, other in enumerate(self.kinds) if other == kind]
-            spans.append(_Span(at[0], at[-1], stride if len(at) == 1 else gcd(stride, self.spacing)))
-        return spans
+            step = stride if len(at) == 1 else gcd(stride, self.spacing)
+            result.append(range(at[0], at[-1] + (n - 1) * stride + 1, step))
+        return result
+
+    def values(self, n: int, stride: int) -> Iterator[tuple[int, slice]]:
+        """Of each value of a patch its kind and where it lies among those of this kind of n patches."""
+        positions = self.positions(n, stride)
+        for i, kind in enumerate(self.kinds):
+            first = self.spacing * i
+            yield kind, _sample(positions[kind], range(first, first + (n - 1) * stride + 1, stride))
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """The sum over neighbouring taps of a kernel, along one axis, on values of one kind.
-
-    readers: the kinds of outputs that contain it.
-    """
+class _Cut:
+    """A piece for a row of patches: a convolution of the values `inputs` of kind `source`, with n results. readers: the
+    kinds of outputs that contain it, and where in it they lie. centred: true of one of the pieces of an output."""
 
     source: int
-    readers: tuple[int, ...]
+    inputs: slice | list[int]
     taps: slice
+    step: int
+    dilation: int
+    n: int
+    readers: dict[int, slice]
+    centred: bool
 
 
 @dataclass(frozen=True)
@@ -160,7 +148,7 @@ class _Layer:
     padding: int
     before: _Axis
     after: _Axis
-    pieces: tuple[_Piece, ...]
+    pieces: list[Piece]
     activations: list[nn.Module] = field(default_factory=list)
 
     @property
@@ -168,66 +156,43 @@ class _Layer:
         """Values per patch."""
         return len(self.weight) * len(self.after.kinds) ** 2
 
-    @property
-    def multiplications(self) -> int:
-        """Per patch, one by one."""
-        return self.weight.numel() * len(self.after.kinds) ** 2
+    def cuts(self, n: int, stride: int) -> list[_Cut]:
+        """The pieces along one axis for n patches `stride` px apart."""
+        sources, outputs = self.before.positions(n, stride), self.after.positions(n, stride)
+        spacing, result = self.before.spacing, []
+        for kind, readers, taps in self.pieces:
+            source, n_taps = sources[kind], taps.stop - taps.start
+            at = _union([outputs[reader] for reader in readers])
+            window = _window(source, at, *(spacing * (tap - self.padding) for tap in (taps.start, taps.stop - 1)))
+            inputs: slice | list[int] = window
+            # oneDNN 3.12 computes wrong numbers from strides where there is one output or that exceed the kernel.
+            step = at.step // source.step if len(at) > 1 else 1
+            dilation = max(spacing // source.step, 1)  # below 1 only of a single tap
+            if step > n_taps:
+                inputs = [window.start + step * i + dilation * tap for i in range(len(at)) for tap in range(n_taps)]
+                step, dilation = n_taps, 1
+            positions = {reader: _sample(at, outputs[reader]) for reader in readers}
+            centred = taps.start <= self.padding < taps.stop  # this tap is never on the padding
+            result.append(_Cut(kind, inputs, taps, step, dilation, len(at), positions, centred))
+        return result
 
-    def brings_bias(self, row: _Piece, col: _Piece) -> bool:
-        """True of one pair among those that make up an output: the middle tap is never on the padding."""
-        return all(piece.taps.start <= self.padding < piece.taps.stop for piece in (row, col))
-
-
-class _Step:
-    """A layer for patches `stride` px apart. between: px from the first to the last patch, along rows and columns."""
-
-    def __init__(self, layer: _Layer, stride: int):
-        self.layer = layer
-        self.sources, self.outputs = layer.before.spans(stride), layer.after.spans(stride)
-        self.pieces = [(piece, _union([self.outputs[kind] for kind in piece.readers])) for piece in layer.pieces]
-
-    def multiplications(self, between: Px) -> int:
-        taps = (sum((p.taps.stop - p.taps.start) * span.count(px) for p, span in self.pieces) for px in between)
-        return self.layer.weight.shape[:2].numel() * prod(taps)
-
-    def values(self, between: Px) -> int:
-        """Numbers held at a time: inputs, outputs and one piece."""
-        c_out, c_in = self.layer.weight.shape[:2]
-        inputs, outputs = (
-            prod(sum(span.count(px) for span in spans) for px in between) for spans in (self.sources, self.outputs)
-        )
-        piece = prod(max(span.count(px) for _, span in self.pieces) for px in between)
-        return c_in * inputs + c_out * (outputs + piece)
-
-    def __call__(self, maps: Maps, between: Px) -> Maps:
+    def __call__(self, maps: Maps, rows: list[_Cut], cols: list[_Cut]) -> Maps:
         results: Maps = {}
-        for (row, row_span), (col, col_span) in product(self.pieces, repeat=2):
-            spans = (row_span, col_span)
-            part = self._convolved(maps[row.source, col.source], (row, col), spans, between)
+        for row, col in product(rows, cols):
+            x = maps[row.source, col.source][:, :, row.inputs][:, :, :, col.inputs]
+            x = x.contiguous(memory_format=torch.channels_last)
+            weight, bias = self.weight[:, :, row.taps, col.taps], self.bias if row.centred and col.centred else None
+            part = F.conv2d(x, weight, bias, (row.step, col.step), 0, (row.dilation, col.dilation))
             for kinds in product(row.readers, col.readers):
-                view = _sampled(part, spans, [self.outputs[kind] for kind in kinds], between)
+                view = part[:, :, row.readers[kinds[0]], col.readers[kinds[1]]]
                 if kinds in results:
                     results[kinds] += view
                 else:
                     results[kinds] = view if len(row.readers) == len(col.readers) == 1 else view.clone()
         for kinds in results:
-            for activation in self.layer.activations:
+            for activation in self.activations:
                 results[kinds] = activation(results[kinds])
         return results
-
-    def _convolved(self, x: Tensor, pieces: tuple[_Piece, _Piece], spans: tuple[_Span, _Span], between: Px) -> Tensor:
-        """What these taps along rows and columns add to the convolution, at these positions."""
-        layer, spacing = self.layer, self.layer.before.spacing
-        windows, strides, dilations = [], [], []
-        for piece, span, px in zip(pieces, spans, between, strict=True):
-            source, taps = self.sources[piece.source], piece.taps
-            shift, reach = spacing * (taps.start - layer.padding), spacing * (taps.stop - 1 - taps.start)
-            windows.append(source.window(span, px, shift, reach))
-            strides.append(span.step // source.step)
-            dilations.append(max(spacing // source.step, 1))  # below 1 only of a single tap
-        weight = layer.weight[:, :, *(piece.taps for piece in pieces)]
-        bias = layer.bias if layer.brings_bias(*pieces) else None
-        return F.conv2d(x[:, :, *windows], weight, bias, strides, 0, dilations)
 
 
 class _Scan:
@@ -239,72 +204,60 @@ class _Scan:
     """
 
     def __init__(self, layers: list[_Layer], stride: int, phases: int):
-        self._phases, self._stride = phases, stride
-        self._steps = [_Step(layer, phases * stride) for layer in layers]
-        self._size = len(layers[0].before.kinds)
-        self._last = layers[-1]
+        self._layers, self._stride, self._phases = layers, phases * stride, phases
+        self._cuts = cache(lambda n: [layer.cuts(n, phases * stride) for layer in layers])
 
-    def multiplications(self, rows: int, cols: int) -> int:
-        """For a tile of so many rows and columns of patches."""
-        return self._phases**2 * sum(step.multiplications(self._between(rows, cols)) for step in self._steps)
+    def cost(self, rows: int, cols: int) -> tuple[int, int]:
+        """Multiplications for a tile of so many rows and columns of patches, and about how many numbers it holds."""
+        axes = [ceil(n / self._phases) for n in (rows, cols)]
+        products, held = 0, 0
+        for layer, *cuts in zip(self._layers, *map(self._cuts, axes), strict=True):
+            taps = prod(sum(cut.n * (cut.taps.stop - cut.taps.start) for cut in axis) for axis in cuts)
+            products += layer.weight.shape[:2].numel() * taps
+            values = 0
+            for channels, side in zip(layer.weight.shape, (layer.after, layer.before), strict=False):
+                counts = [[len(at) for at in side.positions(n, self._stride)] for n in axes]
+                # All maps, and the largest once more: a piece of an output, or a copy of an input.
+                values += channels * (prod(map(sum, counts)) + prod(map(max, counts)))
+            held = max(held, values)
+        return self._phases**2 * products, held
 
-    def values(self, rows: int, cols: int) -> int:
-        """Numbers held at a time, with the outputs of the tile."""
-        between = self._between(rows, cols)
-        return max(step.values(between) for step in self._steps) + rows * cols * self._last.n_out
-
-    def __call__(self, pixels: Tensor, tops: Sequence[int], lefts: Sequence[int]) -> Tensor:
-        """Outputs (rows, columns, n_out) of these patches."""
+    def fill(self, outputs: Tensor, pixels: Tensor, tops: Sequence[int], lefts: Sequence[int]) -> None:
+        """Write the outputs of these patches into `outputs` (rows, columns, n_out)."""
         n = self._phases
-        outputs = pixels.new_empty(len(tops), len(lefts), self._last.n_out)
         for i, j in product(range(min(n, len(tops))), range(min(n, len(lefts)))):
-            outputs[i::n, j::n] = self._pass(pixels, tops[i::n], lefts[j::n])
-        return outputs
+            self._pass(outputs[i::n, j::n], pixels, tops[i::n], lefts[j::n])
 
-    def _pass(self, pixels: Tensor, tops: Sequence[int], lefts: Sequence[int]) -> Tensor:
-        between = (tops[-1] - tops[0], lefts[-1] - lefts[0])
-        tile = pixels[None, :, tops[0] : tops[-1] + self._size, lefts[0] : lefts[-1] + self._size]
+    def _pass(self, outputs: Tensor, pixels: Tensor, tops: Sequence[int], lefts: Sequence[int]) -> None:
+        size, last = len(self._layers[0].before.kinds), self._layers[-1].after
+        tile = pixels[None, :, tops[0] : tops[-1] + size, lefts[0] : lefts[-1] + size]
         maps: Maps = {(0, 0): tile.contiguous(memory_format=torch.channels_last)}
-        for step in self._steps:
-            maps = step(maps, between)
-        axis, spans = self._last.after, self._steps[-1].outputs
-        ends = [_Span(axis.spacing * i, axis.spacing * i, self._phases * self._stride) for i in range(len(axis.kinds))]
-        values = []
-        for row, col in product(range(len(axis.kinds)), repeat=2):
-            kinds = axis.kinds[row], axis.kinds[col]
-            at = [spans[kind] for kind in kinds]
-            values.append(_sampled(maps[kinds], at, (ends[row], ends[col]), between)[0])
-        return torch.stack(values, dim=-1).permute(1, 2, 0, 3).flatten(2)
-
-    def _between(self, rows: int, cols: int) -> Px:
-        rows, cols = (ceil(n / self._phases) for n in (rows, cols))
-        stride = self._phases * self._stride
-        return (rows - 1) * stride, (cols - 1) * stride
+        for layer, rows, cols in zip(self._layers, self._cuts(len(tops)), self._cuts(len(lefts)), strict=True):
+            maps = layer(maps, rows, cols)
+        channels = outputs.unflatten(2, (-1, len(last.kinds) ** 2))
+        values = product(*(last.values(len(starts), self._stride) for starts in (tops, lefts)))
+        for i, ((row, at_row), (col, at_col)) in enumerate(values):
+            channels[..., i] = maps[row, col][0, :, at_row, at_col].movedim(0, 2)
 
 
-@dataclass(frozen=True)
-class _Tiling:
-    """Tiles of at most height x width patches."""
+def _tiling(layers: list[_Layer], stride: int, rows: int, cols: int) -> tuple[_Scan, int, int]:
+    """The scan, and the rows and columns of patches per tile, with the fewest multiplications that BUDGET allows.
 
-    scan: _Scan
-    height: int
-    width: int
-
-
-def _tiling(layers: list[_Layer], stride: int, rows: int, cols: int) -> _Tiling | None:
-    """The one with the fewest multiplications that BUDGET allows; None where patches one by one need no more."""
-    best, least = None, rows * cols * sum(layer.multiplications for layer in layers)
-    largest = len(layers[0].before.kinds) // stride
-    for scan in (_Scan(layers, stride, 2**i) for i in range(largest.bit_length())):
-        for height in {ceil(rows / 2**i) for i in range(rows.bit_length())}:
-            budget = BUDGET - (height - 1) * cols * layers[-1].n_out
-            width = bisect_right(range(1, cols + 1), budget, key=lambda width: scan.values(height, width))
-            if width:
-                n = ceil(cols / width)
-                width = ceil(cols / n)
-                total = ceil(rows / height) * n * scan.multiplications(height, width)
-                if total < least:
-                    best, least = _Tiling(scan, height, width), total
+    No columns, and the rows that make a batch, where patches one by one need no more.
+    """
+    scans = [_Scan(layers, stride, 2**i) for i in range((len(layers[0].before.kinds) // stride).bit_length())]
+    least = rows * cols * sum(layer.weight[0].numel() * layer.n_out for layer in layers)
+    best = scans[0], max(BATCH // cols, 1), 0
+    for scan, height in product(scans, {ceil(rows / 2**i) for i in range(rows.bit_length())}):
+        # The outputs of a strip are held while those of the next are made; one row of them there is in any case.
+        budget = BUDGET - 2 * (height - 1) * cols * layers[-1].n_out
+        width = bisect_right(range(1, cols + 1), budget, key=lambda width: scan.cost(height, width)[1])
+        if width:
+            n = ceil(cols / width)
+            width = ceil(cols / n)
+            products = ceil(rows / height) * n * scan.cost(height, width)[0]
+            if products < least:
+                best, least = (scan, height, width), products
     return best
 
 
@@ -312,7 +265,7 @@ def _layers(network: nn.Module, size: int) -> list[_Layer] | None:
     """None where `DenseNetwork.supports` says no."""
     layers: list[_Layer] = []
     axis, flat = _Axis((0,) * size, 1), False
-    for module in _flattened(network):
+    for _, module in network.named_modules(remove_duplicate=False):
         n = len(axis.kinds)
         if type(module) is nn.Conv2d and not flat and _is_plain(module, n):
             layers.append(_layer(module.weight, module.bias, module.stride[0], int(module.padding[0]), axis))
@@ -322,18 +275,10 @@ def _layers(network: nn.Module, size: int) -> list[_Layer] | None:
             flat = True
         elif type(module) in POINTWISE and layers:
             layers[-1].activations.append(module)
-        elif type(module) is not nn.Identity:
+        elif type(module) not in (nn.Identity, nn.Sequential):
             return None
         axis = layers[-1].after if layers else axis
     return layers if flat and layers else None
-
-
-def _flattened(module: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(module, nn.Sequential):
-        for child in module:
-            yield from _flattened(child)
-    else:
-        yield module
 
 
 def _is_plain(conv: nn.Conv2d, n: int) -> bool:
@@ -354,7 +299,7 @@ def _layer(weight: Tensor, bias: Tensor | None, stride: int, padding: int, befor
     return _Layer(weight, bias, padding, before, after, _pieces(kinds))
 
 
-def _pieces(kinds: list[tuple[int, ...]]) -> tuple[_Piece, ...]:
+def _pieces(kinds: list[tuple[int, ...]]) -> list[Piece]:
     """kinds: of outputs, each given by the kinds of inputs that its taps meet."""
     readers = defaultdict(list)
     for output, sources in enumerate(kinds):
@@ -363,34 +308,36 @@ def _pieces(kinds: list[tuple[int, ...]]) -> tuple[_Piece, ...]:
                 readers[source, tap].append(output)
     taps = [(source, tuple(outputs), tap) for (source, tap), outputs in readers.items()]
     if len({source for source, _ in readers}) == 1:
-        # All on one map, the pixels: with their few channels, sums are cheaper to repeat than to put together.
+        # All on one map, such as the pixels, whose few channels make sums cheaper to repeat than to put together.
         taps = [(source, (output,), tap) for source, outputs, tap in taps for output in outputs]
     pieces = []
     # Neighbouring taps with the same source and readers have the same difference of tap and rank.
     for _, group in groupby(enumerate(sorted(taps)), lambda item: (*item[1][:2], item[1][2] - item[0])):
         run = [item for _, item in group]
         source, outputs, tap = run[0]
-        pieces.append(_Piece(source, outputs, slice(tap, tap + len(run))))
-    return tuple(pieces)
+        pieces.append((source, outputs, slice(tap, tap + len(run))))
+    return pieces
 
 
-def _union(spans: list[_Span]) -> _Span:
-    """One that holds all of these."""
-    first, last = min(span.first for span in spans), max(span.last for span in spans)
-    return _Span(first, last, gcd(*(span.step for span in spans), *(span.first - first for span in spans)))
+def _union(positions: list[range]) -> range:
+    """Regular positions among which are all of these."""
+    first, last = min(at[0] for at in positions), max(at[-1] for at in positions)
+    return range(first, last + 1, gcd(*(at.step for at in positions), *(at[0] - first for at in positions)))
 
 
-def _sampled(values: Tensor, spans: Sequence[_Span], wanted: Sequence[_Span], between: Px) -> Tensor:
-    """Those of the values (1, channels, height, width) at `spans` that lie at `wanted`."""
-    windows = []
-    for span, want, px in zip(spans, wanted, between, strict=True):
-        window = span.window(want, px)
-        windows.append(slice(window.start, window.stop, want.step // span.step))
-    return values[:, :, *windows]
+def _window(positions: range, wanted: range, before: int, after: int) -> slice:
+    """Which of them lie from the first of `wanted`, `before` px further, to its last, `after` px further."""
+    return slice(positions.index(wanted[0] + before), positions.index(wanted[-1] + after) + 1)
 
 
-def _parts(positions: Sequence[int], size: int) -> list[Sequence[int]]:
+def _sample(positions: range, wanted: range) -> slice:
+    """Which of them `wanted` are."""
+    window = _window(positions, wanted, 0, 0)
+    return slice(window.start, window.stop, wanted.step // positions.step)
+
+
+def _parts(start: int, stop: int, size: int) -> list[slice]:
     """Runs of nearly equal length, at most `size`."""
-    n = ceil(len(positions) / size)
-    edges = [len(positions) * i // n for i in range(n + 1)] if n else []
-    return [positions[a:b] for a, b in pairwise(edges)]
+    n = ceil((stop - start) / max(size, 1))
+    edges = [start + (stop - start) * i // n for i in range(n + 1)] if n else []
+    return [slice(*pair) for pair in pairwise(edges)]
