@@ -37,8 +37,8 @@ PADDING = -1
 POINTWISE = (nn.Identity, nn.ReLU, nn.LeakyReLU)
 # Patches per pass where nothing is shared.
 BATCH = 256
-# Numbers held at a time, 96 MB in float32.
-BUDGET = 24 * 2**20
+# Numbers held at a time, 80 MB in float32.
+BUDGET = 20 * 2**20
 
 # By kind along rows and columns: (1, channels, height, width).
 Maps = dict[tuple[int, int], Tensor]
