@@ -353,6 +353,24 @@ class Detector(nn.Module, ABC):
         outputs leaves as it is could never train a last bias."""
         return {"minibatch_std": self.settings.minibatch_std, "bias": self.objective.sees_offset}
 
+    def critic_phase(
+        self,
+        name: str,
+        loss: Callable[[Batch], dict[str, Tensor]],
+        game: Game | None = None,
+        repeats: int | None = None,
+    ) -> Phase:
+        """The phase of the discriminator `name`. game: the one it plays, repeats: its steps; None: the detector's."""
+        played = game or self.game
+        return Phase(
+            name,
+            (name,),
+            loss,
+            self.optimizer("discriminator"),
+            repeats=self.critic_steps() if repeats is None else repeats,
+            after_step=lambda _: played.after_critic_step(getattr(self, name)),
+        )
+
     def critic_steps(self) -> int:
         own = self.settings.critic_steps
         return self.objective.critic_steps if own is None else own
@@ -362,6 +380,16 @@ class Detector(nn.Module, ABC):
         published = self.objective.optimizers.get(role, self.published_optimizers[role])
         lr = self.settings.lr_g if role == "generator" else self.settings.lr_d
         return published if lr is None else replace(published, lr=lr)
+
+
+class PriorDetector(Detector):
+    """Base class of detectors whose `generator` makes patches of codes z ~ N(0, I), (B, nz)."""
+
+    generator: nn.Module
+
+    def generate(self, n: int) -> Tensor:
+        device = next(self.generator.parameters()).device
+        return self.generator(torch.randn(n, self.settings.nz, device=device))
 
 
 CODE_SCORES: dict[str, Score | Mixture] = {

@@ -1,11 +1,10 @@
 """ALAD (Zenati, Romain, Foo, Lecouat & Chandrasekhar, "Adversarially Learned Anomaly Detection", ICDM 2018)."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -16,11 +15,11 @@ from inspect_gan.detector import (
     PAIR_ONLY,
     UNCALIBRATED,
     Batch,
-    Detector,
     DetectorSettings,
     EncodedView,
     PatchShape,
     Phase,
+    PriorDetector,
     Score,
     Stage,
     detectors,
@@ -73,7 +72,7 @@ class ALADView(EncodedView):
 
 
 @detectors.register("alad")
-class ALAD(Detector):
+class ALAD(PriorDetector):
     """A bidirectional GAN whose cycles x -> z -> x' and z -> x -> z' are judged by discriminators of their own.
 
     With x' = G(E(x)), z' = E(G(z)), z ~ N(0, I), the discriminators tell apart
@@ -145,11 +144,11 @@ class ALAD(Detector):
         steps = self.critic_steps()
         cycle_steps = steps if self.settings.objective_all else 1
         phases = [
-            self._critic_phase("discriminator_xz", self._xz_loss, self.game, steps),
-            self._critic_phase("discriminator_xx", self._xx_loss, self.cycle, cycle_steps),
+            self.critic_phase("discriminator_xz", self._xz_loss, self.game, steps),
+            self.critic_phase("discriminator_xx", self._xx_loss, self.cycle, cycle_steps),
         ]
         if self.discriminator_zz is not None:
-            phases.append(self._critic_phase("discriminator_zz", self._zz_loss, self.cycle, cycle_steps))
+            phases.append(self.critic_phase("discriminator_zz", self._zz_loss, self.cycle, cycle_steps))
         both = Phase(
             "generator_encoder",
             ("generator", "encoder"),
@@ -164,10 +163,6 @@ class ALAD(Detector):
     def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.discriminator_xz.outputs(x, self.encoder(x))
 
-    def generate(self, n: int) -> Tensor:
-        device = next(self.generator.parameters()).device
-        return self.generator(torch.randn(n, self.settings.nz, device=device))
-
     def own_scores(self) -> dict[str, Score | Mixture]:
         return {
             "features": Score(
@@ -179,16 +174,6 @@ class ALAD(Detector):
                 "-log sigmoid(D_xx(x, x')), of a critic -D_xx(x, x')", lambda v: self.cycle.doubt(v.cycle_rec[0])
             ),
         }
-
-    def _critic_phase(self, name: str, loss: Callable[[Batch], dict[str, Tensor]], game: Game, repeats: int) -> Phase:
-        return Phase(
-            name,
-            (name,),
-            loss,
-            self.optimizer("discriminator"),
-            repeats=repeats,
-            after_step=lambda _: game.after_critic_step(getattr(self, name)),
-        )
 
     def _drawn(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """E(x), G(z) and z for the discriminators, made once for all three."""
@@ -202,23 +187,17 @@ class ALAD(Detector):
     def _xz_loss(self, batch: Batch) -> dict[str, Tensor]:
         z_enc, x_fake, z = self._drawn(batch)
         pairs = [self.game.seen(batch.x), z_enc], [self.game.seen(x_fake), z]
-        losses = self._critic_loss(self.game, self.discriminator_xz, *pairs)
+        losses = with_total(self.game.critic_terms(self.discriminator_xz, *pairs))
         return penalise_critic(losses, self.game, self.discriminator_xz, self.encoder, batch.x, self.settings)
 
     def _xx_loss(self, batch: Batch) -> dict[str, Tensor]:
         x_rec, seen = self.generator(self._drawn(batch)[0]), self.game.seen(batch.x)
-        return self._critic_loss(self.cycle, self.discriminator_xx, [seen, seen], [seen, x_rec])
+        return with_total(self.cycle.critic_terms(self.discriminator_xx, [seen, seen], [seen, x_rec]))
 
     def _zz_loss(self, batch: Batch) -> dict[str, Tensor]:
         assert self.discriminator_zz is not None
         _, x_fake, z = self._drawn(batch)
-        return self._critic_loss(self.cycle, self.discriminator_zz, [z, z], [z, self.encoder(x_fake)])
-
-    def _critic_loss(
-        self, game: Game, critic: networks.Critic, real: list[Tensor], fake: list[Tensor]
-    ) -> dict[str, Tensor]:
-        adversarial = game.d_loss(critic(*real), critic(*fake))
-        return with_total({"adversarial": adversarial, **game.regulariser(critic, real, fake)})
+        return with_total(self.cycle.critic_terms(self.discriminator_zz, [z, z], [z, self.encoder(x_fake)]))
 
     def _generator_encoder_loss(self, batch: Batch) -> dict[str, Tensor]:
         z, seen = batch.latent(self.settings.nz), self.game.seen(batch.x)

@@ -13,11 +13,11 @@ from inspect_gan.detector import (
     ONE_COEFFICIENT,
     UNCALIBRATED,
     Batch,
-    Detector,
     DetectorSettings,
     EncodedView,
     PatchShape,
     Phase,
+    PriorDetector,
     Score,
     Stage,
     detectors,
@@ -72,7 +72,7 @@ class BiGANView(EncodedView):
 
 
 @detectors.register("bigan")
-class BiGAN(Detector):
+class BiGAN(PriorDetector):
     """A generator G and an encoder E that agree because a discriminator D of pairs cannot tell theirs apart.
 
     D separates (x, E(x)), real, from (G(z), z), generated, z ~ N(0, I). G and E minimise together
@@ -131,14 +131,7 @@ class BiGAN(Detector):
 
     def stages(self) -> tuple[Stage, ...]:
         phases = (
-            Phase(
-                "discriminator",
-                ("discriminator",),
-                self._discriminator_loss,
-                self.optimizer("discriminator"),
-                repeats=self.critic_steps(),
-                after_step=lambda _: self.game.after_critic_step(self.discriminator),
-            ),
+            self.critic_phase("discriminator", self._discriminator_loss),
             Phase(
                 "generator_encoder",
                 ("generator", "encoder"),
@@ -153,10 +146,6 @@ class BiGAN(Detector):
 
     def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.discriminator.outputs(x, self.encoder(x))
-
-    def generate(self, n: int) -> Tensor:
-        device = next(self.generator.parameters()).device
-        return self.generator(torch.randn(n, self.settings.nz, device=device))
 
     def own_scores(self) -> dict[str, Score | Mixture]:
         w = self.settings.w_rec
@@ -176,9 +165,7 @@ class BiGAN(Detector):
         z = batch.latent(self.settings.nz)
         real = [self.game.seen(batch.x), self.encoder(batch.x)]
         fake = [self.game.seen(self.generator(z)), z]
-        adversarial = self.game.d_loss(self.discriminator(*real), self.discriminator(*fake))
-        terms = self.game.regulariser(self.discriminator, real, fake)
-        losses = with_total({"adversarial": adversarial, **terms})
+        losses = with_total(self.game.critic_terms(self.discriminator, real, fake))
         return penalise_critic(losses, self.game, self.discriminator, self.encoder, batch.x, self.settings)
 
     def _generator_encoder_loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -13,10 +12,10 @@ from inspect_gan.detector import (
     NATURAL,
     NO_BATCH_NORM,
     Batch,
-    Detector,
     DetectorSettings,
     PatchShape,
     Phase,
+    PriorDetector,
     Score,
     Stage,
     View,
@@ -92,7 +91,7 @@ class EBGANView(View):
 
 
 @detectors.register("ebgan")
-class EBGAN(Detector):
+class EBGAN(PriorDetector):
     """A GAN whose discriminator is an autoencoder; what it reproduces badly is anomalous.
 
     D has the embedding e(x), the decoding a(x) and the energy En(x) = ||a(x) - x||_2. With z ~ N(0, I) and m the
@@ -182,14 +181,7 @@ class EBGAN(Detector):
             self.optimizer("generator"),
             repeats=self._generator_steps(),
         )
-        discriminator = Phase(
-            "discriminator",
-            ("discriminator",),
-            self._discriminator_loss,
-            self.optimizer("discriminator"),
-            repeats=self.critic_steps(),
-            after_step=lambda _: self.game.after_critic_step(self.discriminator),
-        )
+        discriminator = self.critic_phase("discriminator", self._discriminator_loss)
         order = (generator, discriminator)
         return Stage("gan", epochs, order if self.settings.first == "generator" else order[::-1], share)
 
@@ -208,10 +200,6 @@ class EBGAN(Detector):
 
     def features(self, x: Tensor) -> Tensor:
         return self.discriminator.features(x)
-
-    def generate(self, n: int) -> Tensor:
-        device = next(self.generator.parameters()).device
-        return self.generator(torch.randn(n, self.settings.nz, device=device))
 
     def own_scores(self) -> dict[str, Score | Mixture]:
         return {

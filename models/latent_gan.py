@@ -1,10 +1,9 @@
 """The plain GAN that AnoGAN and f-AnoGAN search for a patch in."""
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from inspect_gan.detector import Batch, Detector, DetectorSettings, Phase, Stage, with_total
+from inspect_gan.detector import Batch, DetectorSettings, Phase, PriorDetector, Stage, with_total
 from inspect_gan.models.networks import Critic
 from inspect_gan.scoring.residuals import distance
 
@@ -15,7 +14,7 @@ class LatentGANSettings(DetectorSettings):
     w_fm: float = Field(0.0, ge=0)
 
 
-class LatentGAN(Detector):
+class LatentGAN(PriorDetector):
     """A generator of N(0, I) codes and a discriminator of patches, trained in a stage `gan`.
 
     Per iteration: discriminator steps on x and G(z), each on a fresh batch, then one generator step with a fresh z.
@@ -27,14 +26,7 @@ class LatentGAN(Detector):
     discriminator: Critic
 
     def gan_stage(self, epochs: int, share: float = 1.0) -> Stage:
-        discriminator = Phase(
-            "discriminator",
-            ("discriminator",),
-            self._discriminator_loss,
-            self.optimizer("discriminator"),
-            repeats=self.critic_steps(),
-            after_step=lambda _: self.game.after_critic_step(self.discriminator),
-        )
+        discriminator = self.critic_phase("discriminator", self._discriminator_loss)
         generator = Phase("generator", ("generator",), self._generator_loss, self.optimizer("generator"))
         return Stage("gan", epochs, (discriminator, generator), share)
 
@@ -44,16 +36,10 @@ class LatentGAN(Detector):
     def patch_critic(self) -> nn.Module | None:
         return self.discriminator.sequence()
 
-    def generate(self, n: int) -> Tensor:
-        device = next(self.generator.parameters()).device
-        return self.generator(torch.randn(n, self.settings.nz, device=device))
-
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real = self.game.seen(batch.x)
         fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
-        adversarial = self.game.d_loss(self.discriminator(real), self.discriminator(fake))
-        terms = self.game.regulariser(self.discriminator, [real], [fake])
-        return with_total({"adversarial": adversarial, **terms})
+        return with_total(self.game.critic_terms(self.discriminator, [real], [fake]))
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))

@@ -106,14 +106,7 @@ class SkipGanomaly(Detector):
     def stages(self) -> tuple[Stage, ...]:
         settings = self.settings
         generator = Phase("generator", ("generator",), self._generator_loss, self.optimizer("generator"))
-        discriminator = Phase(
-            "discriminator",
-            ("discriminator",),
-            self._discriminator_loss,
-            self.optimizer("discriminator"),
-            repeats=self.critic_steps(),
-            after_step=lambda _: self.game.after_critic_step(self.discriminator),
-        )
+        discriminator = self.critic_phase("discriminator", self._discriminator_loss)
         order = (generator, discriminator)
         return (Stage("gan", 50, order if settings.first == "generator" else order[::-1]),)
 
@@ -162,9 +155,7 @@ class SkipGanomaly(Detector):
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         x_rec = batch.shared.get("x_rec")
         fake = self.game.seen(self.generator(batch.x) if x_rec is None else x_rec)
-        adversarial = self.game.d_loss(self.discriminator(batch.x), self.discriminator(fake))
-        terms = self.game.regulariser(self.discriminator, [batch.x], [fake])
-        return with_total({"adversarial": adversarial, **terms})
+        return with_total(self.game.critic_terms(self.discriminator, [batch.x], [fake]))
 
 
 class UNet(nn.Module):

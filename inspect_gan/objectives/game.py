@@ -79,6 +79,11 @@ class Game:
     def d_loss(self, real_out: Tensor, fake_out: Tensor) -> Tensor:
         return self.d_real(real_out) + self.d_fake(fake_out)
 
+    def critic_terms(self, critic: Critic, real: Sequence[Tensor], fake: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Terms of a discriminator's loss, scalars by name. real, fake: its arguments, each (B, ...)."""
+        adversarial = self.d_loss(critic(*real), critic(*fake))
+        return {"adversarial": adversarial, **self.regulariser(critic, real, fake)}
+
     def g_loss(self, fake_out: Tensor) -> Tensor:
         """Swapped roles make the generator an encoder: it pushes samples that D calls real."""
         return (self.objective.e_loss if self.tricks.flip_labels else self.objective.g_loss)(fake_out).mean()
