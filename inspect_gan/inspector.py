@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,29 +180,44 @@ class Inspector:
         out: str | Path,
         *,
         stride: int | None = None,
+        scores: Sequence[str] | None = None,
+        exact: bool = False,
+        raw: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> "Evaluation":
-        """Measure on samples with known truth and write the figures to `out`; see `evaluation.protocol`."""
-        from inspect_gan.evaluation.protocol import evaluate
+        """Measure on samples with known truth and write tables and figures to `out`; see `evaluation.protocol`.
 
+        scores: measure only these, the first in the place of the run's score. exact: count every score exactly instead
+        of in bins. raw: keep the maps and patch scores of all scores with their labels.
+        """
+        from inspect_gan.evaluation.protocol import evaluate
+        from inspect_gan.evaluation.writing import write_evaluation
+
+        detector, out = self.predictor.detector, Path(out)
+        names = [detector.score_name(name) for name in scores] if scores else list(detector.score_table())
+        calibration = self.calibration(names[0] if scores else None, stride)
+        evaluation = evaluate(
+            self.predictor,
+            calibration,
+            samples,
+            out,
+            names=names,
+            held_out=self._held_out,
+            trained={entry["digest"]: entry["name"] for entry in self.record["data"]},
+            load=self.read,
+            exact=exact,
+            raw=raw,
+            progress=progress,
+        )
         header: dict[str, Any] = {
             "run": self.folder.name,
             "seed": self.config.seed,
             "detector": self.config.detector,
             "objective": self.config.objective,
+            "maps": asdict(calibration.maps),
         }
-        trained = {entry["digest"]: entry["name"] for entry in self.record["data"]}
-        calibration = self.calibration(stride=stride)
-        return evaluate(
-            self.predictor,
-            calibration,
-            samples,
-            Path(out),
-            header=header,
-            trained=trained,
-            load=self.read,
-            progress=progress,
-        )
+        write_evaluation(out, evaluation, calibration, header, self.read)
+        return evaluation
 
 
 def to_image(image: ImageLike, page: int | None = None) -> Image:

@@ -13,8 +13,13 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Where metrics and figures go.")],
     masks: Annotated[Path | None, typer.Option(help="Ground-truth masks, paired by name.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Patch step in px (default: the run's).")] = None,
+    score: Annotated[
+        list[str] | None, typer.Option(help="Measure only this score (repeatable); the first replaces the run's.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="No bins: memory grows with the number of pixels.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Keep every score's maps and patch scores, with labels.")] = False,
 ) -> None:
-    """Pixel and patch AUROC and AP of every score, beside baselines that learn nothing; per-defect coverage."""
+    """Pixel, patch and image metrics of every score, beside baselines that learn nothing; per-defect coverage."""
     from rich.console import Console
 
     from inspect_gan.datasets import open_dataset, pair_masks
@@ -22,9 +27,10 @@ def evaluate(
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     samples = open_dataset(images).test if masks is None else pair_masks(images, masks)
-    Inspector.load(run).evaluate(samples, out, stride=stride, progress=console.print)
+    inspector = Inspector.load(run)
+    inspector.evaluate(samples, out, stride=stride, scores=score, exact=exact, raw=raw, progress=console.print)
     console.print((out / "metrics.md").read_text(encoding="utf-8"))
-    console.print(f"metrics: {out / 'metrics.json'}, {out / 'metrics.png'}")
+    console.print(f"metrics: {out / 'metrics.json'}, figures: {out / 'figures'}")
 
 
 if __name__ == "__main__":

@@ -1,60 +1,128 @@
-"""How much of each defect is found: coverage of ground-truth components at a fixed false-alarm rate.
+"""How much of each defect is found: coverage of ground-truth components at a threshold, by their size.
 
 The pair "pooled pixel ROC, coverage of each defect at 5 % false alarms" is the customary figure of merit for
 defects of nanofibrous materials (Carrera et al. 2017; Napoletano et al. 2018).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from skimage.measure import label
+
+from inspect_gan.evaluation.defects import Defects
+from inspect_gan.evaluation.metrics import PrecisionRecallF1, prf_of_counts
+
+SIZE_EDGES = (200, 800, 3200)  # px where one size class ends and the next begins
 
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """values: (n,) share of the pixels of each defect above the threshold, in the order of the images.
+    """Of n defects, in the order of the images and of reading.
 
-    median: of the values; share_above_half: share of defects covered by half or more (both NaN without
-    defects); fpr: share of normal pixels above the threshold (NaN without normal pixels).
+    values: (n,) share of a defect's pixels above the threshold. areas: (n,) px. boxes: (n, 4) x0, y0, x1, y1 px,
+    x1 and y1 exclusive. images: (n,) numbers of the images. hits, alarms: defect and normal pixels above the threshold,
+    of `anomalous` and `normal` ones.
     """
 
-    values: np.ndarray
-    median: float
-    share_above_half: float
     threshold: float
-    fpr: float
+    values: np.ndarray
+    areas: np.ndarray
+    boxes: np.ndarray
+    images: np.ndarray
+    hits: int
+    alarms: int
+    anomalous: int
+    normal: int
+
+    @property
+    def fpr(self) -> float:
+        """Share of normal pixels above the threshold, NaN without normal pixels."""
+        return self.alarms / self.normal if self.normal else float("nan")
+
+    @property
+    def pixels(self) -> PrecisionRecallF1:
+        """Of defect pixels, at the threshold."""
+        return prf_of_counts(self.hits, self.hits + self.alarms, self.anomalous)
+
+    @property
+    def median(self) -> float:
+        """Of the values, NaN without defects."""
+        return float(np.median(self.values)) if self.values.size else float("nan")
+
+    @property
+    def share_above_half(self) -> float:
+        """Share of defects covered by half or more, NaN without defects."""
+        return float((self.values >= 0.5).mean()) if self.values.size else float("nan")
+
+    @property
+    def missed(self) -> int:
+        """Number of defects of which no pixel lies above the threshold."""
+        return int((self.values == 0).sum())
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "defects": len(self.values),
+            "median": self.median,
+            "share_above_half": self.share_above_half,
+            "missed": self.missed,
+        }
+
+    def by_size(self) -> list[dict[str, Any]]:
+        """The summary of each size class, "below 200 px" first."""
+        bounds = [0, *SIZE_EDGES, None]
+        classes = []
+        for low, high in zip(bounds, bounds[1:], strict=False):
+            inside = (self.areas >= low) & (self.areas < (high or np.inf))
+            name = f"below {high} px" if not low else f"{low} to {high - 1} px" if high else f"from {low} px"
+            classes.append({"class": name, **self._only(inside).summary()})
+        return classes
+
+    def _only(self, chosen: np.ndarray) -> "Coverage":
+        arrays = {name: getattr(self, name)[chosen] for name in ("values", "areas", "boxes", "images")}
+        return Coverage(self.threshold, **arrays, hits=0, alarms=0, anomalous=0, normal=0)
 
 
-def defect_coverage(samples: Iterable[tuple[np.ndarray, np.ndarray]], threshold: float) -> Coverage:
-    """Coverage of every connected component (8 neighbours) of the masks; detected means score > threshold.
+def defect_coverage(
+    samples: Iterable[tuple[np.ndarray, np.ndarray]], thresholds: Sequence[float]
+) -> tuple[Coverage, ...]:
+    """Coverage at each threshold of every connected component (8 neighbours); detected means score > threshold.
 
-    samples: (map, mask) of each image, (H, W) float and (H, W) bool, taken one at a time. The threshold comes
-    from a first pass over the same maps, `PixelCurve.threshold_at_fpr(0.05)` by custom; so maps can stay on
-    disk and be read twice. Raises ValueError when a map and its mask differ in shape.
+    samples: (map, mask) of each image, (H, W) float and (H, W) bool, taken one at a time. A threshold at a
+    false-alarm rate comes from a first pass over the same maps, `ScoreCurve.threshold_at_fpr(0.05)` by custom; so maps
+    can stay on disk and be read twice. Raises ValueError when a map and its mask differ in shape.
     """
-    values: list[np.ndarray] = []
-    alarms = normal = 0
-    for scores, mask in samples:
+    values: list[list[np.ndarray]] = [[] for _ in thresholds]
+    above = np.zeros((len(thresholds), 2), dtype=np.int64)  # defect pixels, all pixels
+    areas, boxes, images = [np.empty(0, dtype=np.int64)], [np.empty((0, 4), dtype=np.int64)], []
+    anomalous = pixels = 0
+    for number, (scores, mask) in enumerate(samples):
         if scores.shape != mask.shape:
             raise ValueError(f"map {scores.shape} against mask {mask.shape}")
-        mask = mask.astype(bool)
-        detected = scores.astype(np.float32) > threshold
-        values.append(_component_shares(detected, mask))
-        alarms += int((detected & ~mask).sum())
-        normal += int((~mask).sum())
-    shares = np.concatenate(values) if values else np.empty(0)
-    return Coverage(
-        values=shares,
-        median=float(np.median(shares)) if shares.size else float("nan"),
-        share_above_half=float((shares >= 0.5).mean()) if shares.size else float("nan"),
-        threshold=threshold,
-        fpr=alarms / normal if normal else float("nan"),
+        mask = mask.astype(bool, copy=False)
+        defects, of_defects = Defects(mask), scores[mask].astype(np.float32, copy=False)
+        areas.append(defects.areas)
+        boxes.append(defects.boxes)
+        images.append(np.full(len(defects), number))
+        for index, threshold in enumerate(thresholds):
+            detected = of_defects > threshold
+            values[index].append(defects.coverage(detected))
+            # Row by row, so that the comparison needs no second image.
+            everywhere = sum(int(np.count_nonzero(row.astype(np.float32, copy=False) > threshold)) for row in scores)
+            above[index] += int(detected.sum()), everywhere
+        anomalous += len(of_defects)
+        pixels += mask.size
+    return tuple(
+        Coverage(
+            threshold=threshold,
+            values=np.concatenate(shares) if shares else np.empty(0),
+            areas=np.concatenate(areas),
+            boxes=np.concatenate(boxes),
+            images=np.concatenate(images) if images else np.empty(0, dtype=np.int64),
+            hits=int(hits),
+            alarms=int(everywhere - hits),
+            anomalous=anomalous,
+            normal=pixels - anomalous,
+        )
+        for threshold, shares, (hits, everywhere) in zip(thresholds, values, above, strict=True)
     )
-
-
-def _component_shares(detected: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    components, count = label(mask, connectivity=2, return_num=True)
-    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
-    found = np.bincount(components[detected & mask], minlength=count + 1)[1:]
-    return found / sizes

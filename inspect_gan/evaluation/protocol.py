@@ -1,8 +1,5 @@
 """Measure a run against ground-truth masks: every score of its detector beside baselines that learn nothing."""
 
-import io
-import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,37 +11,106 @@ import tifffile
 
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
-from inspect_gan.evaluation.baselines import baseline_maps
+from inspect_gan.evaluation.baselines import Baselines
 from inspect_gan.evaluation.coverage import Coverage, defect_coverage
-from inspect_gan.evaluation.metrics import PixelCurve, auroc, average_precision
-from inspect_gan.imaging import Image, atomic_bytes, atomic_text, read_mask, write_tiff
-from inspect_gan.patches.labels import patch_labels
-from inspect_gan.scoring.calibration import Calibration
-from inspect_gan.scoring.predict import Predictor
+from inspect_gan.evaluation.curves import ScoreCurve
+from inspect_gan.evaluation.defects import Defects
+from inspect_gan.evaluation.published import published_protocols
+from inspect_gan.evaluation.tally import ScoreResult, Tally
+from inspect_gan.imaging import Image, atomic_file, read_mask, write_tiff
+from inspect_gan.patches.grid import Grid
+from inspect_gan.patches.labels import patch_labels, patch_sums
+from inspect_gan.scoring.calibration import Calibration, conformal_quantile
+from inspect_gan.scoring.predict import MapSettings, Predictor
+from inspect_gan.scoring.regions import THRESHOLD, find_regions, measure
+from inspect_gan.scoring.verdict import Verdict, worst
 
 COVERAGE_FPR = 0.05
 
 
 @dataclass(frozen=True)
-class ScoreResult:
-    """Pooled over all test images; None where undefined (no defect, or no patch score)."""
+class ImageOutcome:
+    """One test image under the run's score at its calibrated threshold.
 
-    score: str
-    pixel_auroc: float | None
-    pixel_ap: float | None
-    patch_auroc: float | None
-    patch_ap: float | None
+    peak: highest value of the map. regions_above: connected regions above the threshold; listed: those of them that an
+    inspection would list. verdict: of the inspection.
+    """
+
+    sample: Sample
+    defect_pixels: int
+    pixel_auroc: float
+    pixel_ap: float
+    peak: float
+    regions_above: int
+    listed: int
+    verdict: Verdict
+
+    @property
+    def defective(self) -> bool:
+        return self.defect_pixels > 0
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """score: the run's own; coverage: of its maps at 5 % pixel false alarms; results: one per score and baseline."""
+    """score: the run's own, all but `results` refer to it; results: one per score and baseline.
+
+    coverage: at 5 % pixel false alarms; calibrated: at the calibrated threshold, 1.0 of the maps. pixels, patches: its
+    curves. protocols: figures of published protocols, by name.
+    """
 
     score: str
-    images: int
-    defect_pixels: float
+    images: tuple[ImageOutcome, ...]
     results: tuple[ScoreResult, ...]
     coverage: Coverage
+    calibrated: Coverage
+    pixels: ScoreCurve
+    patches: ScoreCurve
+    protocols: Mapping[str, Any]
+
+    @property
+    def result(self) -> ScoreResult:
+        """Of the run's score."""
+        return next(result for result in self.results if result.score == self.score)
+
+    @property
+    def defect_pixels(self) -> float:
+        """Share of the pixels."""
+        return self.coverage.anomalous / (self.coverage.anomalous + self.coverage.normal)
+
+
+class AllScores:
+    """Maps and patch scores of an image: of the detector's scores `names` and of the baselines."""
+
+    def __init__(self, predictor: Predictor, names: Sequence[str], settings: MapSettings, baselines: Baselines):
+        self._predictor, self._baselines, self._settings = predictor, baselines, settings
+        self._detector_names = list(names)
+        self._patch_settings = replace(settings, stride=max(predictor.preprocess.size // 2, 1))
+
+    @property
+    def names(self) -> dict[str, bool]:
+        """{name: is a baseline}."""
+        return dict.fromkeys(self._detector_names, False) | dict.fromkeys(self._baselines.names, True)
+
+    def maps(self, image: Image) -> dict[str, np.ndarray]:
+        return self._predictor.score_maps(image, self._detector_names, self._settings) | self._baselines.maps(
+            image, self._settings
+        )
+
+    def patches(self, image: Image, maps: Mapping[str, np.ndarray]) -> tuple[Grid, dict[str, np.ndarray]]:
+        """Patches half a patch apart. A baseline's patch score is the mean of its map, of `maps`, over the patch."""
+        grid, scores = self._predictor.patch_scores(image, self._detector_names, self._patch_settings)
+        for name in self._baselines.names:
+            sums = patch_sums(_resized(maps[name], grid), grid)
+            scores[name] = (sums / grid.size**2).astype(np.float32)
+        return grid, scores
+
+    def patch_thresholds(self, held_out: Sequence[Image], samples: int, target_fpr: float) -> dict[str, float]:
+        """The conformal quantile of each score's patches on held-out normal images, see `scoring.calibration`."""
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
+        for image in held_out:
+            for name, values in self.patches(image, self._baselines.maps(image, self._settings))[1].items():
+                parts[name].append(values)
+        return {name: conformal_quantile(np.concatenate(part), target_fpr, samples) for name, part in parts.items()}
 
 
 def evaluate(
@@ -53,28 +119,30 @@ def evaluate(
     samples: Sequence[Sample],
     out: Path,
     *,
-    header: Mapping[str, Any],
+    names: Sequence[str],
+    held_out: Sequence[Image],
     trained: Mapping[str, str],
     load: Callable[[Path], Image],
+    exact: bool = False,
+    raw: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
-    """Evaluate on samples with known truth; writes metrics.json, metrics.md, metrics.png and maps/ into `out`.
+    """Measure on samples with known truth; writes the maps of the calibration's score, and with `raw` all that was
+    counted, into `out`.
 
-    header: what metrics.json says of the run, with its "run" name. trained: {hash of pixels: name} of the training
-    images. load: reads an image. A normal image without a mask counts as one without defects. Nothing is chosen
-    here: maps come from the calibration's own settings. Raises InspectGanError when a sample's truth is unknown, a
-    mask does not fit its image, or a test image was trained on.
+    names: scores to measure, the calibration's among them. held_out: the run's normal images. trained: {hash of pixels:
+    name} of the training images. load: reads an image. exact: count every score exactly instead of in bins. A normal
+    image without a mask counts as one without defects. Nothing is chosen here: maps come from the calibration's own
+    settings. Raises InspectGanError when a sample's truth is unknown, a mask does not fit its image, or a test image
+    was trained on.
     """
     if not samples:
         raise InspectGanError("no images to evaluate: give a folder of test images")
-    names = list(predictor.detector.score_table())
-    settings = calibration.maps
-    patch_settings = replace(settings, stride=max(predictor.preprocess.size // 2, 1))
-    curves: dict[str, PixelCurve] = {}
-    patch_parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    label_parts: list[np.ndarray] = []
-    defect_pixels = pixels = 0
-    (out / "maps").mkdir(parents=True, exist_ok=True)
+    scores = AllScores(predictor, names, calibration.maps, Baselines(held_out, predictor.preprocess))
+    thresholds = scores.patch_thresholds(held_out, calibration.samples, calibration.target_fpr)
+    tallies = {name: Tally(name, baseline, thresholds[name], exact) for name, baseline in scores.names.items()}
+    outcomes: list[ImageOutcome] = []
+    patch_parts: list[tuple[np.ndarray, np.ndarray]] = []
     for number, sample in enumerate(samples):
         image = load(sample.image)
         if image.digest in trained:
@@ -82,36 +150,50 @@ def evaluate(
                 f"{sample.image} is the training image {trained[image.digest]}: evaluate on unseen images"
             )
         mask = _truth(sample, image)
-        maps = predictor.score_maps(image, names, settings)
-        maps[calibration.score] = calibration.normalise(maps[calibration.score])
-        write_tiff(_map_file(out, number), maps[calibration.score])
-        defect_pixels += int(mask.sum())
-        pixels += mask.size
-        for name, values in (maps | baseline_maps(image)).items():
-            curves.setdefault(name, PixelCurve()).update(values, mask)
-        grid, scores = predictor.patch_scores(image, names, patch_settings)
-        label_parts.append(patch_labels(_resized(mask, (grid.height, grid.width)), grid))
-        for name in names:
-            patch_parts[name].append(scores[name])
+        shares = Defects(mask).shares_of_pixels()
+        maps = scores.maps(image)
+        units = maps[calibration.score] = calibration.normalise(maps[calibration.score])
+        write_tiff(map_file(out, number), units)
+        grid, patches = scores.patches(image, maps)
+        labels = patch_labels(_resized(mask, grid) > 0.5, grid)
+        for name, tally in tallies.items():
+            curve = tally.add(maps[name], mask, shares, patches[name], labels)
+            if name == calibration.score:
+                outcomes.append(_outcome(sample, mask, units, curve, calibration))
+        patch_parts.append((labels, patches[calibration.score]))
+        if raw:
+            _write_raw(out / "raw" / f"{number:04d}.npz", mask, labels, maps, patches)
         progress(f"{number + 1} of {len(samples)}: {sample.image.name}")
-    labels = np.concatenate(label_parts)
-    results = []
-    for name, curve in curves.items():
-        scores_of = np.concatenate(patch_parts[name]) if name in patch_parts else None
-        results.append(
-            ScoreResult(
-                name,
-                _known(curve.auroc()),
-                _known(curve.average_precision()),
-                None if scores_of is None else _known(auroc(labels, scores_of)),
-                None if scores_of is None else _known(average_precision(labels, scores_of)),
-            )
+    own = tallies[calibration.score]
+    at_fpr, calibrated = defect_coverage(
+        stored_maps(out, samples), [own.pixels.curve.threshold_at_fpr(COVERAGE_FPR), THRESHOLD]
+    )
+    labels, values = (np.concatenate(parts) for parts in zip(*patch_parts, strict=True))
+    return Evaluation(
+        score=calibration.score,
+        images=tuple(outcomes),
+        results=tuple(tally.result() for tally in tallies.values()),
+        coverage=at_fpr,
+        calibrated=calibrated,
+        pixels=own.pixels.curve,
+        patches=own.patches.curve,
+        protocols=published_protocols(labels, values, own.patches.curve, own.pixels.curve),
+    )
+
+
+def map_file(out: Path, number: int) -> Path:
+    """Where the map of an image lies, in threshold units."""
+    return out / "maps" / f"{number:04d}.tiff"
+
+
+def stored_maps(out: Path, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The maps of an evaluation, read back from disk so that they never lie in memory together, and their masks."""
+    for number, sample in enumerate(samples):
+        values = tifffile.imread(map_file(out, number))
+        yield (
+            values,
+            np.zeros(values.shape, dtype=bool) if sample.mask is None else read_mask(sample.mask, values.shape),
         )
-    threshold = curves[calibration.score].threshold_at_fpr(COVERAGE_FPR)
-    coverage = defect_coverage(_stored(out, samples), threshold)
-    evaluation = Evaluation(calibration.score, len(samples), defect_pixels / pixels, tuple(results), coverage)
-    _write(out, evaluation, {**header, "score": calibration.score, "maps": asdict(settings)})
-    return evaluation
 
 
 def _truth(sample: Sample, image: Image) -> np.ndarray:
@@ -122,96 +204,37 @@ def _truth(sample: Sample, image: Image) -> np.ndarray:
     raise InspectGanError(f"{sample.image} has no ground-truth mask: name the folder of masks with --masks")
 
 
-def _resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    if mask.shape == shape:
-        return mask
-    return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
+def _resized(values: np.ndarray, grid: Grid) -> np.ndarray:
+    """A map or mask (H, W) at the size of the rescaled image; what is resized becomes float32."""
+    if values.shape == (grid.height, grid.width):
+        return values
+    return cv2.resize(values.astype(np.float32, copy=False), (grid.width, grid.height), interpolation=cv2.INTER_AREA)
 
 
-def _map_file(out: Path, number: int) -> Path:
-    return out / "maps" / f"{number:04d}.tiff"
-
-
-def _stored(out: Path, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The run's maps, read back from disk so that they never lie in memory together, and their masks."""
-    for number, sample in enumerate(samples):
-        values = tifffile.imread(_map_file(out, number))
-        yield (
-            values,
-            np.zeros(values.shape, dtype=bool) if sample.mask is None else read_mask(sample.mask, values.shape),
-        )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _write(out: Path, evaluation: Evaluation, header: Mapping[str, Any]) -> None:
-    coverage = evaluation.coverage
-    summary: dict[str, Any] = {
-        **header,
-        "images": evaluation.images,
-        "defect_pixels": evaluation.defect_pixels,
-        "results": [asdict(result) for result in evaluation.results],
-        "coverage": {
-            "pixel_false_alarm_rate": _known(coverage.fpr),
-            "defects": len(coverage.values),
-            "median": _known(coverage.median),
-            "share_above_half": _known(coverage.share_above_half),
-        },
-    }
-    atomic_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    atomic_text(out / "metrics.md", _table(evaluation, header["run"]))
-    atomic_bytes(out / "metrics.png", _figure(evaluation))
-
-
-def _table(evaluation: Evaluation, run: str) -> str:
-    def cell(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
-
-    baselines = [result.score for result in evaluation.results if result.patch_auroc is None]
-    coverage = evaluation.coverage
-    lines = [
-        f"# {run}: {evaluation.images} images, {evaluation.defect_pixels:.2%} defect pixels",
-        "",
-        "| score | pixel AUROC | pixel AP | patch AUROC | patch AP |",
-        "|---|---|---|---|---|",
-    ]
-    for result in sorted(evaluation.results, key=lambda result: -(result.pixel_auroc or 0)):
-        name = f"**{result.score}** (the run's)" if result.score == evaluation.score else result.score
-        name += " (no learning)" if result.score in baselines else ""
-        values = (result.pixel_auroc, result.pixel_ap, result.patch_auroc, result.patch_ap)
-        lines.append(f"| {name} | {' | '.join(cell(value) for value in values)} |")
-    lines += [
-        "",
-        f"Coverage of {len(coverage.values)} defects by {evaluation.score} at {coverage.fpr:.1%} pixel false alarms: "
-        f"median {coverage.median:.2f}, {coverage.share_above_half:.0%} of the defects covered by half or more.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _figure(evaluation: Evaluation) -> bytes:
-    """PNG: pixel AUROC of every score, and the distribution of per-defect coverage."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    ranked = sorted(evaluation.results, key=lambda result: result.pixel_auroc or 0)
-    colours = [
-        "tab:red" if result.score == evaluation.score else "tab:grey" if result.patch_auroc is None else "tab:blue"
-        for result in ranked
-    ]
-    left.barh([result.score for result in ranked], [result.pixel_auroc or 0 for result in ranked], color=colours)
-    left.axvline(0.5, color="black", linewidth=0.8)
-    left.set(xlim=(0, 1), xlabel="pixel AUROC", title="red: the run's score, grey: no learning")
-    right.hist(evaluation.coverage.values, bins=np.linspace(0, 1, 21))
-    right.set(
-        xlim=(0, 1),
-        xlabel="share of a defect's pixels found",
-        ylabel="defects",
-        title=f"coverage at {COVERAGE_FPR:.0%} pixel false alarms",
+def _outcome(
+    sample: Sample, mask: np.ndarray, units: np.ndarray, curve: ScoreCurve, calibration: Calibration
+) -> ImageOutcome:
+    regions = find_regions(units, calibration.limits())
+    return ImageOutcome(
+        sample=sample,
+        defect_pixels=int(np.count_nonzero(mask)),
+        pixel_auroc=curve.auroc(),
+        pixel_ap=curve.average_precision(),
+        peak=float(units.max()),
+        regions_above=len(measure(units)),
+        listed=len(regions),
+        verdict=worst([region.verdict for region in regions]),
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110)
-    return buffer.getvalue()
+
+
+def _write_raw(
+    path: Path,
+    mask: np.ndarray,
+    labels: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    patches: Mapping[str, np.ndarray],
+) -> None:
+    arrays = {f"map/{name}": values for name, values in maps.items()}
+    arrays |= {f"patch/{name}": values for name, values in patches.items()}
+    with atomic_file(path) as file:
+        np.savez(file, mask=mask, patch_labels=labels, **arrays)

@@ -21,9 +21,18 @@ def patch_labels(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """
     if mask.shape != (grid.height, grid.width):
         raise ValueError(f"mask {mask.shape} against a grid of {(grid.height, grid.width)}")
-    integral = np.zeros((grid.height + 1, grid.width + 1), dtype=np.int64)
-    np.cumsum(np.cumsum(mask != 0, axis=0), axis=1, out=integral[1:, 1:])
-    top, left = np.array(grid.rows), np.array(grid.cols)
-    below = integral[top + grid.size] - integral[top]
-    counts = below[:, left + grid.size] - below[:, left]
-    return (counts > defect_pixel_limit(grid.size)).ravel()
+    return patch_sums(mask != 0, grid) > defect_pixel_limit(grid.size)
+
+
+def patch_sums(values: np.ndarray, grid: Grid) -> np.ndarray:
+    """(len(grid),) sum of the values (H, W) in each patch, row-major; float64, or int64 of bools.
+
+    A row of patches at a time: an image of running sums would take eight bytes per pixel.
+    """
+    left = np.array(grid.cols)
+    rows = []
+    for top in grid.rows:
+        columns = values[top : top + grid.size].sum(axis=0, dtype=np.int64 if values.dtype == bool else np.float64)
+        below = np.concatenate([[0], np.cumsum(columns)])
+        rows.append(below[left + grid.size] - below[left])
+    return np.concatenate(rows)

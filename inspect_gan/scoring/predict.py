@@ -68,15 +68,8 @@ class Predictor:
         for start, patch, maps in self._scores(pixels, grid, rest, settings) if rest else ():
             for name in rest:
                 stitchers[name].add(start, maps.get(name, patch[name]))
-        result = {}
-        for name, stitcher in stitchers.items():
-            stitched = stitcher.finalize()
-            if settings.smooth > 0:
-                stitched = cv2.GaussianBlur(stitched, (0, 0), settings.smooth, borderType=cv2.BORDER_REFLECT_101)
-            if stitched.shape != (image.height, image.width):
-                stitched = cv2.resize(stitched, (image.width, image.height), interpolation=cv2.INTER_LINEAR)
-            result[name] = stitched
-        return result
+        shape = (image.height, image.width)
+        return {name: full_size(stitcher.finalize(), settings, shape) for name, stitcher in stitchers.items()}
 
     def patch_scores(
         self, image: Image, names: Sequence[str], settings: MapSettings
@@ -133,3 +126,12 @@ class Predictor:
                 {name: value.cpu().numpy() for name, value in scores.patch.items()},
                 {name: value.squeeze(1).cpu().numpy() for name, value in scores.maps.items()},
             )
+
+
+def full_size(stitched: np.ndarray, settings: MapSettings, shape: tuple[int, int]) -> np.ndarray:
+    """A stitched map of the rescaled image, smoothed, at the original image's size (H, W)."""
+    if settings.smooth > 0:
+        stitched = cv2.GaussianBlur(stitched, (0, 0), settings.smooth, borderType=cv2.BORDER_REFLECT_101)
+    if stitched.shape != shape:
+        stitched = cv2.resize(stitched, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return stitched

@@ -1,0 +1,123 @@
+"""What is counted of one score, image after image, and the row of the table that comes of it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inspect_gan.evaluation.bootstrap import IMAGE_BINS, bootstrap
+from inspect_gan.evaluation.curves import BINS, ScoreCurve
+from inspect_gan.evaluation.metrics import PrecisionRecallF1, auroc, prf_of_counts
+
+
+class Estimate(NamedTuple):
+    """low, high: 95 % bootstrap interval over images. error: how far binning can have moved the value. NaN: undefined."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """Pooled over all test images; undefined figures are NaN.
+
+    pixel: auroc, ap, aupro. patch: auroc, ap. image_auroc: of the maps' highest values. patch_threshold: a patch above
+    it counts as found in `patch_found`.
+    """
+
+    score: str
+    baseline: bool
+    pixel: dict[str, Estimate]
+    patch: dict[str, Estimate]
+    image_auroc: float
+    patch_threshold: float
+    patch_found: PrecisionRecallF1
+
+    def row(self) -> dict[str, Any]:
+        """The flat row of metrics.json: pixel_auroc, pixel_auroc_low, ..., patch_f1."""
+        row: dict[str, Any] = {"score": self.score, "baseline": self.baseline}
+        for level, estimates in (("pixel", self.pixel), ("patch", self.patch)):
+            for metric, (value, *rest) in estimates.items():
+                name = f"{level}_{metric}"
+                row[name] = value
+                row |= {f"{name}_{what}": figure for what, figure in zip(("low", "high", "error"), rest, strict=True)}
+        row |= {"image_auroc": self.image_auroc, "patch_threshold": self.patch_threshold}
+        return row | {f"patch_{what}": figure for what, figure in self.patch_found._asdict().items()}
+
+
+class Level:
+    """The curve of all images, and a coarse one of each for the bootstrap."""
+
+    def __init__(self, limit: int | None):
+        self.curve = ScoreCurve(limit)
+        self._images: list[ScoreCurve] = []
+
+    def add(self, scores: np.ndarray, labels: np.ndarray, shares: np.ndarray | None = None) -> ScoreCurve:
+        """Count one image, whose own curve is returned."""
+        image = self.curve.empty()
+        image.update(scores, labels, shares)
+        self.curve.merge(image)
+        self._images.append(image.coarsened(IMAGE_BINS))
+        return image
+
+    def estimates(self, *metrics: str) -> dict[str, Estimate]:
+        """Of "auroc", "ap" and "aupro"."""
+        curve = self.curve
+        values = {
+            "auroc": (curve.auroc, curve.auroc_error),
+            "ap": (curve.average_precision, curve.average_precision_error),
+            "aupro": (curve.aupro, curve.aupro_error),
+        }
+        intervals = bootstrap(self._images, metrics)
+        return {name: Estimate(values[name][0](), *intervals[name], values[name][1]()) for name in metrics}
+
+
+class Tally:
+    """Counts of one score. patch_threshold: from held-out normal patches. exact: never bin."""
+
+    def __init__(self, score: str, baseline: bool, patch_threshold: float, exact: bool = False):
+        limit = None if exact else BINS
+        self.score, self.baseline, self.patch_threshold = score, baseline, patch_threshold
+        self.pixels, self.patches = Level(limit), Level(limit)
+        self._found = np.zeros(3, dtype=np.int64)  # hits, flagged, anomalous patches
+        self._peaks: list[float] = []
+        self._defective: list[bool] = []
+
+    def add(
+        self, map: np.ndarray, mask: np.ndarray, shares: np.ndarray, patches: np.ndarray, labels: np.ndarray
+    ) -> ScoreCurve:
+        """Count one image: map and mask (H, W), shares as in `ScoreCurve.update`, patch scores and labels (n,).
+
+        Returns the curve of its pixels.
+        """
+        curve = self.pixels.add(map, mask, shares)
+        self.patches.add(patches, labels)
+        flagged = patches > self.patch_threshold
+        self._found += int((flagged & labels).sum()), int(flagged.sum()), int(labels.sum())
+        self._peaks.append(float(map.max()))
+        self._defective.append(bool(mask.any()))
+        return curve
+
+    def result(self) -> ScoreResult:
+        hits, flagged, anomalous = self._found.tolist()
+        return ScoreResult(
+            score=self.score,
+            baseline=self.baseline,
+            pixel=self.pixels.estimates("auroc", "ap", "aupro"),
+            patch=self.patches.estimates("auroc", "ap"),
+            image_auroc=auroc(np.array(self._defective), np.array(self._peaks)),
+            patch_threshold=self.patch_threshold,
+            patch_found=prf_of_counts(hits, flagged, anomalous),
+        )
+
+
+def finite(tree: Any) -> Any:
+    """The same for JSON: None in place of figures that are not defined (NaN) or not finite."""
+    if isinstance(tree, dict):
+        return {key: finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
