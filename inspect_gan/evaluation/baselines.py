@@ -20,9 +20,9 @@ _BATCH = 256
 
 class Baselines:
     """grey: local mean grey value. deviation: local standard deviation; smooth: minus that; bright_smooth: mean minus
-    twice the deviation; all with a Gaussian window of `SIGMA` px. pca_residual: squared distance of each pixel of a patch
-    from the patch's projection on the first `COMPONENTS` principal components of held-out normal patches, stitched and
-    smoothed like a detector's maps.
+    twice the deviation; all with a Gaussian window of `SIGMA` px. pca_residual: squared distance of each pixel of a
+    patch from the patch's projection on the first `COMPONENTS` principal components of held-out normal patches, stitched
+    and smoothed like a detector's maps.
 
     held_out: normal images, not tested. preprocess: of the detector.
     """
@@ -57,12 +57,12 @@ class Baselines:
     def _patches(self, image: Image) -> np.ndarray:
         """(n, S * S * C) patches, half a patch apart."""
         pixels, size = self._preprocess.image(image), self._preprocess.size
-        grid = Grid(*pixels.shape[:2], size, max(size // 2, 1))
+        grid = Grid(pixels.shape[0], pixels.shape[1], size, max(size // 2, 1))
         return np.concatenate([part.reshape(len(part), -1) for _, part in iterate_patches(pixels, grid, _BATCH)])
 
     def _pca_residual(self, image: Image, settings: MapSettings) -> np.ndarray:
         pixels = self._preprocess.image(image)
-        grid = Grid(*pixels.shape[:2], self._preprocess.size, settings.stride)
+        grid = Grid(pixels.shape[0], pixels.shape[1], self._preprocess.size, settings.stride)
         stitcher = Stitcher(grid, settings.window)
         for start, patches in iterate_patches(pixels, grid, _BATCH):
             centred = patches.reshape(len(patches), -1) - self._mean

@@ -37,7 +37,7 @@ def aupro(overlap: np.ndarray, normal: np.ndarray, limit: float = 0.3) -> np.nda
 
 
 def recall_precision(anomalous: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(K',) recall and precision as the threshold falls past each score that occurs. One case, not empty of anomalies."""
+    """Recall and precision as the threshold falls past each score that occurs, of one case with anomalous samples."""
     occurs = (anomalous + normal) > 0
     hits = np.cumsum(anomalous[occurs][::-1])
     flagged = hits + np.cumsum(normal[occurs][::-1])

@@ -6,6 +6,7 @@ defects of nanofibrous materials (Carrera et al. 2017; Napoletano et al. 2018).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,39 +49,28 @@ class Coverage:
     @property
     def median(self) -> float:
         """Of the values, NaN without defects."""
-        return float(np.median(self.values)) if self.values.size else float("nan")
+        return _summary(self.values)["median"]
 
     @property
     def share_above_half(self) -> float:
         """Share of defects covered by half or more, NaN without defects."""
-        return float((self.values >= 0.5).mean()) if self.values.size else float("nan")
+        return _summary(self.values)["share_above_half"]
 
     @property
     def missed(self) -> int:
         """Number of defects of which no pixel lies above the threshold."""
-        return int((self.values == 0).sum())
+        return _summary(self.values)["missed"]
 
     def summary(self) -> dict[str, Any]:
-        return {
-            "defects": len(self.values),
-            "median": self.median,
-            "share_above_half": self.share_above_half,
-            "missed": self.missed,
-        }
+        """Number of defects, median, share_above_half, missed."""
+        return _summary(self.values)
 
     def by_size(self) -> list[dict[str, Any]]:
-        """The summary of each size class, "below 200 px" first."""
-        bounds = [0, *SIZE_EDGES, None]
-        classes = []
-        for low, high in zip(bounds, bounds[1:], strict=False):
-            inside = (self.areas >= low) & (self.areas < (high or np.inf))
-            name = f"below {high} px" if not low else f"{low} to {high - 1} px" if high else f"from {low} px"
-            classes.append({"class": name, **self._only(inside).summary()})
-        return classes
-
-    def _only(self, chosen: np.ndarray) -> "Coverage":
-        arrays = {name: getattr(self, name)[chosen] for name in ("values", "areas", "boxes", "images")}
-        return Coverage(self.threshold, **arrays, hits=0, alarms=0, anomalous=0, normal=0)
+        """The summary of each size class with its name, "below 200 px" first."""
+        between = [f"{low} to {high - 1} px" for low, high in pairwise(SIZE_EDGES)]
+        names = [f"below {SIZE_EDGES[0]} px", *between, f"from {SIZE_EDGES[-1]} px"]
+        numbers = np.searchsorted(SIZE_EDGES, self.areas, side="right")
+        return [{"class": name, **_summary(self.values[numbers == i])} for i, name in enumerate(names)]
 
 
 def defect_coverage(
@@ -126,3 +116,12 @@ def defect_coverage(
         )
         for threshold, shares, (hits, everywhere) in zip(thresholds, values, above, strict=True)
     )
+
+
+def _summary(values: np.ndarray) -> dict[str, Any]:
+    return {
+        "defects": len(values),
+        "median": float(np.median(values)) if values.size else float("nan"),
+        "share_above_half": float((values >= 0.5).mean()) if values.size else float("nan"),
+        "missed": int((values == 0).sum()),
+    }

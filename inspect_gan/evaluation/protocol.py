@@ -1,7 +1,7 @@
 """Measure a run against ground-truth masks: every score of its detector beside baselines that learn nothing."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,7 @@ def _write_raw(
     maps: Mapping[str, np.ndarray],
     patches: Mapping[str, np.ndarray],
 ) -> None:
-    arrays = {f"map/{name}": values for name, values in maps.items()}
+    arrays: dict[str, Any] = {f"map/{name}": values for name, values in maps.items()}
     arrays |= {f"patch/{name}": values for name, values in patches.items()}
     with atomic_file(path) as file:
         np.savez(file, mask=mask, patch_labels=labels, **arrays)

@@ -11,7 +11,9 @@ from inspect_gan.evaluation.metrics import above_percentile, precision_recall_f1
 PERCENTILES = (80, 85, 90, 95, 96, 97, 98, 99, *(round(99 + tenth / 10, 1) for tenth in range(1, 10)))
 
 
-def published_protocols(labels: np.ndarray, scores: np.ndarray, patches: ScoreCurve, pixels: ScoreCurve) -> dict[str, Any]:
+def published_protocols(
+    labels: np.ndarray, scores: np.ndarray, patches: ScoreCurve, pixels: ScoreCurve
+) -> dict[str, Any]:
     """Figures by protocol, of the patches' labels (n,) bool and scores (n,), and of the curves of both levels.
 
     thesis_percentile: flagged are the patches at or above a percentile of all test scores, and the area under straight

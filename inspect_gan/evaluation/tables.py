@@ -74,7 +74,10 @@ def _image_level(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _verdicts(images: list[ImageOutcome]) -> dict[str, int]:
-    return {verdict.value: sum(image.verdict == verdict for image in images) for verdict in Verdict}
+    return {
+        verdict.value: sum(image.verdict == verdict for image in images)
+        for verdict in (Verdict.OK, Verdict.REVIEW, Verdict.NG)
+    }
 
 
 def _image(number: int, image: ImageOutcome) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def _lines(evaluation: Evaluation, run: str) -> Iterator[str]:
     yield "| score | pixel AUROC | pixel AP | AUPRO to 30 % | image AUROC | patch AUROC | patch AP |"
     yield "|---|---|---|---|---|---|---|"
     for result in ranked:
-        estimates = [*result.pixel.values(), result.image_auroc, *result.patch.values()]
+        estimates: list[float | Estimate] = [*result.pixel.values(), result.image_auroc, *result.patch.values()]
         yield f"| {_name(result, evaluation)} | {' | '.join(_cell(value) for value in estimates)} |"
     yield ""
     yield "In brackets: 95 % bootstrap interval over images."
@@ -123,8 +126,10 @@ def _lines(evaluation: Evaluation, run: str) -> Iterator[str]:
 def _operating_point(evaluation: Evaluation) -> Iterator[str]:
     calibrated, at_fpr = evaluation.calibrated, evaluation.coverage
     found = calibrated.pixels
-    yield f"Pixels of {evaluation.score} at the calibrated threshold: {_percent(calibrated.fpr)} false alarms, "
-    yield f"precision {_cell(found.precision)}, recall {_cell(found.recall)}, F1 {_cell(found.f1)}."
+    yield (
+        f"Pixels of {evaluation.score} at the calibrated threshold: {_percent(calibrated.fpr)} false alarms, "
+        f"precision {_cell(found.precision)}, recall {_cell(found.recall)}, F1 {_cell(found.f1)}."
+    )
     if not len(at_fpr.values):
         return
     yield ""
@@ -159,17 +164,21 @@ def _image_lines(evaluation: Evaluation) -> Iterator[str]:
     alarms, listed = _mean([image.regions_above for image in good]), _mean([image.listed for image in good])
     clean = sum(image.verdict == Verdict.OK for image in good)
     yield ""
-    yield f"{len(good)} normal images: {alarms:.2f} regions above the threshold per image, {listed:.2f} of them listed by "
-    yield f"an inspection; {clean} images are OK."
+    yield (
+        f"{len(good)} normal images: {alarms:.2f} regions above the threshold per image, {listed:.2f} of them listed "
+        f"by an inspection; {clean} of the images are OK."
+    )
 
 
 def _protocols(evaluation: Evaluation) -> Iterator[str]:
     """Only for comparison: each of these sets its threshold with the test set."""
     top, oracle = evaluation.protocols["contamination_top_k"], evaluation.protocols["oracle_f1"]
     yield ""
-    yield "Protocols of published work, thresholds set with the test set (not attainable in use; more in metrics.json):"
-    yield f"top-k of the contamination {_cell(top['f1'])}, oracle F1 of patches {_cell(oracle['patch']['f1'])}, of pixels "
-    yield f"{_cell(oracle['pixel']['f1'])}."
+    yield (
+        "Protocols of published work, with thresholds set with the test set (not attainable in use; more in "
+        f"metrics.json): F1 of the contamination's top k {_cell(top['f1'])}, oracle F1 of patches "
+        f"{_cell(oracle['patch']['f1'])}, of pixels {_cell(oracle['pixel']['f1'])}."
+    )
 
 
 def _name(result: ScoreResult, evaluation: Evaluation) -> str:

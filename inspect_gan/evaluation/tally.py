@@ -12,7 +12,8 @@ from inspect_gan.evaluation.metrics import PrecisionRecallF1, auroc, prf_of_coun
 
 
 class Estimate(NamedTuple):
-    """low, high: 95 % bootstrap interval over images. error: how far binning can have moved the value. NaN: undefined."""
+    """low, high: 95 % bootstrap interval over images. error: how far binning can have moved the value. NaN where
+    undefined."""
 
     value: float
     low: float

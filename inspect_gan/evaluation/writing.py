@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from inspect_gan.evaluation import sheets
+from inspect_gan.evaluation.figures import FIGURES
 from inspect_gan.evaluation.protocol import Evaluation
 from inspect_gan.evaluation.tables import record, table
-from inspect_gan.imaging import Image, atomic_text
+from inspect_gan.imaging import Image, atomic_bytes, atomic_text, write_png
 from inspect_gan.scoring.calibration import Calibration
 
 
@@ -22,3 +24,8 @@ def write_evaluation(
     metrics = record(evaluation, calibration, header)
     atomic_text(out / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     atomic_text(out / "metrics.md", table(evaluation, header["run"]))
+    folder = out / "figures"
+    for name, draw in FIGURES.items():
+        atomic_bytes(folder / f"{name}.png", draw(evaluation))
+    for name, places in (("false_alarms", sheets.false_alarms(evaluation, out)), ("misses", sheets.misses(evaluation))):
+        write_png(folder / f"{name}.png", sheets.sheet(places, evaluation, out, load))

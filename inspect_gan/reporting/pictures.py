@@ -44,7 +44,7 @@ def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndar
     """
     if map.shape != (image.height, image.width):
         raise ValueError(f"the map has the shape {map.shape}, its image {(image.height, image.width)}")
-    picture = cv2.cvtColor(_displayed(image), cv2.COLOR_GRAY2RGB)
+    picture = cv2.cvtColor(displayed(image), cv2.COLOR_GRAY2RGB)
     notable = map > FAINT
     values = map[notable]
     opacity = OPACITY * np.clip((values - FAINT) / (THRESHOLD - FAINT), 0, 1)[:, None]
@@ -53,12 +53,12 @@ def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndar
         masks = {verdict: mask_of(map, [r for r in regions if r.verdict == verdict]) for verdict in CONTOUR}
         inside = np.logical_or.reduce(list(masks.values()))
         for verdict, mask in masks.items():
-            _draw_contour(picture, mask, inside, CONTOUR[verdict])
+            draw_contour(picture, mask, inside, CONTOUR[verdict])
         _draw_numbers(picture, inside, regions)
     return picture
 
 
-def _displayed(image: Image) -> np.ndarray:
+def displayed(image: Image) -> np.ndarray:
     """(H, W) uint8 grey. More than 8 bits are stretched for the eye; scores never see this."""
     pixels = image.pixels
     grey = pixels[..., 0] if image.channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -74,7 +74,7 @@ def _line_width(picture: np.ndarray) -> int:
     return max(1, round(max(picture.shape[:2]) / 800))
 
 
-def _draw_contour(picture: np.ndarray, mask: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> None:
+def draw_contour(picture: np.ndarray, mask: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Draw `colour` around `mask`, leaving the pixels `inside` any region as they are. All (H, W[, 3])."""
     if mask.any():
         width = _line_width(picture)

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from inspect_gan.evaluation.metrics import (
-    PixelCurve,
     above_percentile,
     auroc,
     average_precision,
@@ -100,86 +99,3 @@ def test_bad_scores_are_refused() -> None:
         average_precision(LABELS, SCORES[1:])
     with pytest.raises(ValueError, match=r"\(10,\) against \(10, 1\)"):
         precision_recall_f1(LABELS, SCORES[:, None] > 0)
-
-
-def random_maps(seed: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Maps of both signs and many magnitudes, defects somewhat higher: (5, 40, 50) scores and masks."""
-    rng = np.random.default_rng(seed)
-    masks = rng.random((5, 40, 50)) < 0.1
-    return (scale * (rng.normal(size=masks.shape) ** 3 + masks)).astype(np.float32), masks
-
-
-def curve_of(maps: np.ndarray, masks: np.ndarray) -> PixelCurve:
-    curve = PixelCurve()
-    for scores, mask in zip(maps, masks, strict=True):
-        curve.update(scores, mask)
-    return curve
-
-
-@pytest.mark.parametrize("scale", [1e-20, 1, 1e20])
-def test_pixel_curve_equals_the_exact_metrics_at_any_scale(scale: float) -> None:
-    maps, masks = random_maps(0, scale)
-    curve = curve_of(maps, masks)
-    assert curve.auroc() == pytest.approx(auroc(masks.ravel(), maps.ravel()), abs=1e-4)
-    assert curve.average_precision() == pytest.approx(average_precision(masks.ravel(), maps.ravel()), abs=1e-3)
-
-
-@settings(deadline=None, max_examples=20)
-@given(two_classes)
-def test_pixel_curve_is_exact_for_scores_in_different_bins(pairs: list[tuple[bool, int]]) -> None:
-    labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
-    curve = curve_of(scores[None, None].astype(np.float16), labels[None, None])
-    assert curve.auroc() == pytest.approx(auroc(labels, scores))
-    assert curve.average_precision() == pytest.approx(average_precision(labels, scores))
-
-
-@pytest.mark.parametrize("start", [1.0, 1.5, 1e-10, -3.0])
-def test_scores_a_relative_2_to_the_minus_11_apart_are_told_apart(start: float) -> None:
-    low, high = sorted([start, start * (1 + 2**-11)])
-    curve = curve_of(np.array([[[low, high]]], dtype=np.float32), np.array([[[False, True]]]))
-    assert curve.auroc() == 1
-
-
-def test_negative_zero_ties_with_zero() -> None:
-    assert curve_of(np.array([[[-0.0, 0.0]]]), np.array([[[False, True]]])).auroc() == 0.5
-
-
-@pytest.mark.parametrize("fpr", [0, 0.001, 0.05, 0.5, 0.999])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_threshold_keeps_the_false_positive_rate(fpr: float, sign: int) -> None:
-    maps, masks = random_maps(1, sign)
-    threshold = curve_of(maps, masks).threshold_at_fpr(fpr)
-    normal = np.sort(maps[~masks])
-    assert (normal > threshold).mean() <= fpr
-    exact = normal[len(normal) - 1 - int(fpr * len(normal))]  # the lowest score that keeps the rate
-    assert (normal > exact).mean() <= fpr
-    assert 0 <= threshold - exact <= abs(exact) * 2**-12
-
-
-def test_threshold_that_flags_everything() -> None:
-    maps, masks = random_maps(1, 1)
-    assert curve_of(maps, masks).threshold_at_fpr(1) == -np.inf
-
-
-def test_infinite_scores_are_above_and_below_all_others() -> None:
-    curve = curve_of(np.array([[[-np.inf, 0, 1, np.inf]]]), np.array([[[False, False, False, True]]]))
-    assert curve.auroc() == 1
-    curve.update(np.full((1, 1), np.inf), np.zeros((1, 1), dtype=bool))
-    assert curve.threshold_at_fpr(0) == np.inf
-    assert 1 <= curve.threshold_at_fpr(0.25) <= 1 + 2**-12
-    assert curve.threshold_at_fpr(0.75) == -np.inf
-
-
-def test_pixel_curve_without_a_class_is_nan() -> None:
-    curve = curve_of(np.zeros((1, 4, 4)), np.zeros((1, 4, 4), dtype=bool))
-    assert np.isnan(curve.auroc())
-    assert np.isnan(curve.average_precision())
-    assert np.isnan(curve_of(np.zeros((1, 4, 4)), np.ones((1, 4, 4), dtype=bool)).threshold_at_fpr(0.05))
-
-
-def test_pixel_curve_refuses_nan_and_other_shapes() -> None:
-    curve = PixelCurve()
-    with pytest.raises(ValueError, match="1 scores are NaN"):
-        curve.update(np.array([[0, np.nan]]), np.zeros((1, 2), dtype=bool))
-    with pytest.raises(ValueError, match=r"map \(4, 4\) against mask \(4, 5\)"):
-        curve.update(np.zeros((4, 4)), np.zeros((4, 5), dtype=bool))
