@@ -20,9 +20,9 @@ _BATCH = 256
 
 class Baselines:
     """grey: local mean grey value. deviation: local standard deviation; smooth: minus that; bright_smooth: mean minus
-    twice the deviation; all with a Gaussian window of `SIGMA` px. pca_residual: squared distance of each pixel of a
-    patch from the patch's projection on the first `COMPONENTS` principal components of held-out normal patches, stitched
-    and smoothed like a detector's maps.
+    twice the deviation, with a Gaussian window of `SIGMA` px. pca_residual: squared distance of each pixel of a
+    patch from the patch's projection on the first `COMPONENTS` principal components of held-out normal patches,
+    stitched and smoothed like a detector's maps.
 
     held_out: normal images, not tested. preprocess: of the detector.
     """

@@ -79,7 +79,10 @@ class Evaluation:
 
 
 class AllScores:
-    """Maps and patch scores of an image: of the detector's scores `names` and of the baselines."""
+    """Maps and patch scores of an image: of the detector's scores `names` and of the baselines.
+
+    Patches lie half a patch apart; a baseline's patch score is the mean of its map over the patch.
+    """
 
     def __init__(self, predictor: Predictor, names: Sequence[str], settings: MapSettings, baselines: Baselines):
         self._predictor, self._baselines, self._settings = predictor, baselines, settings
@@ -91,25 +94,27 @@ class AllScores:
         """{name: is a baseline}."""
         return dict.fromkeys(self._detector_names, False) | dict.fromkeys(self._baselines.names, True)
 
-    def maps(self, image: Image) -> dict[str, np.ndarray]:
-        return self._predictor.score_maps(image, self._detector_names, self._settings) | self._baselines.maps(
-            image, self._settings
-        )
-
-    def patches(self, image: Image, maps: Mapping[str, np.ndarray]) -> tuple[Grid, dict[str, np.ndarray]]:
-        """Patches half a patch apart. A baseline's patch score is the mean of its map, of `maps`, over the patch."""
-        grid, scores = self._predictor.patch_scores(image, self._detector_names, self._patch_settings)
-        for name in self._baselines.names:
-            sums = patch_sums(_resized(maps[name], grid), grid)
-            scores[name] = (sums / grid.size**2).astype(np.float32)
-        return grid, scores
+    def maps_and_patches(self, image: Image) -> tuple[dict[str, np.ndarray], Grid, dict[str, np.ndarray]]:
+        """{name: (H, W)}, the grid of the patches, {name: (len(grid),)}."""
+        maps, fine, patches = self._predictor.maps_and_patches(image, self._detector_names, self._settings)
+        grid = replace(fine, stride=self._patch_settings.stride)
+        if set(grid.rows) <= set(fine.rows) and set(grid.cols) <= set(fine.cols):
+            rows, cols = np.searchsorted(fine.rows, grid.rows), np.searchsorted(fine.cols, grid.cols)
+            chosen = (rows[:, None] * len(fine.cols) + cols).ravel()
+            patches = {name: values[chosen] for name, values in patches.items()}
+        else:
+            _, grid, patches = self._predictor.maps_and_patches(image, self._detector_names, self._patch_settings)
+        of_baselines = self._baselines.maps(image, self._settings)
+        return maps | of_baselines, grid, patches | _patch_means(of_baselines, grid)
 
     def patch_thresholds(self, held_out: Sequence[Image], samples: int, target_fpr: float) -> dict[str, float]:
         """The conformal quantile of each score's patches on held-out normal images, see `scoring.calibration`."""
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
         for image in held_out:
-            for name, values in self.patches(image, self._baselines.maps(image, self._settings))[1].items():
-                parts[name].append(values)
+            _, grid, patches = self._predictor.maps_and_patches(image, self._detector_names, self._patch_settings)
+            patches |= _patch_means(self._baselines.maps(image, self._settings), grid)
+            for name, part in parts.items():
+                part.append(patches[name])
         return {name: conformal_quantile(np.concatenate(part), target_fpr, samples) for name, part in parts.items()}
 
 
@@ -151,10 +156,9 @@ def evaluate(
             )
         mask = _truth(sample, image)
         shares = Defects(mask).shares_of_pixels()
-        maps = scores.maps(image)
+        maps, grid, patches = scores.maps_and_patches(image)
         units = maps[calibration.score] = calibration.normalise(maps[calibration.score])
         write_tiff(map_file(out, number), units)
-        grid, patches = scores.patches(image, maps)
         labels = patch_labels(_resized(mask, grid) > 0.5, grid)
         for name, tally in tallies.items():
             curve = tally.add(maps[name], mask, shares, patches[name], labels)
@@ -202,6 +206,12 @@ def _truth(sample: Sample, image: Image) -> np.ndarray:
     if sample.defective is False:
         return np.zeros((image.height, image.width), dtype=bool)
     raise InspectGanError(f"{sample.image} has no ground-truth mask: name the folder of masks with --masks")
+
+
+def _patch_means(maps: Mapping[str, np.ndarray], grid: Grid) -> dict[str, np.ndarray]:
+    return {
+        name: (patch_sums(_resized(map, grid), grid) / grid.size**2).astype(np.float32) for name, map in maps.items()
+    }
 
 
 def _resized(values: np.ndarray, grid: Grid) -> np.ndarray:

@@ -57,19 +57,29 @@ class Predictor:
         A score with a per-pixel map is stitched from those maps, any other from its patch score spread over the
         patch. Raises InspectGanError for an image smaller than a patch and for an unknown score.
         """
+        return self.maps_and_patches(image, names, settings)[0]
+
+    def maps_and_patches(
+        self, image: Image, names: Sequence[str], settings: MapSettings
+    ) -> tuple[dict[str, np.ndarray], Grid, dict[str, np.ndarray]]:
+        """`score_maps` and `patch_scores` of the same patches, each scored once."""
         pixels = self.preprocess.image(image)
         grid = self._grid(pixels, settings.stride)
         stitchers = {name: Stitcher(grid, settings.window) for name in names}
+        patches = {name: np.empty(len(grid), dtype=np.float32) for name in names}
         shared = {name: network for name in names if (network := self._shared_network(name)) is not None}
         for name, network in shared.items():
             for start, scores in self._shared_scores(name, network, pixels, grid, settings):
                 stitchers[name].add(start, scores)
+                patches[name][start : start + len(scores)] = scores
         rest = [name for name in names if name not in shared]
         for start, patch, maps in self._scores(pixels, grid, rest, settings) if rest else ():
             for name in rest:
                 stitchers[name].add(start, maps.get(name, patch[name]))
+                patches[name][start : start + len(patch[name])] = patch[name]
         shape = (image.height, image.width)
-        return {name: full_size(stitcher.finalize(), settings, shape) for name, stitcher in stitchers.items()}
+        stitched = {name: full_size(stitcher.finalize(), settings, shape) for name, stitcher in stitchers.items()}
+        return stitched, grid, patches
 
     def patch_scores(
         self, image: Image, names: Sequence[str], settings: MapSettings
