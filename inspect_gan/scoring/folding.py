@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from inspect_gan.detector import Detector
+from inspect_gan.layout import overwrite_inputs
 
 
 def folded(detector: Detector) -> Detector:
@@ -29,6 +30,7 @@ def folded(detector: Detector) -> Detector:
     for module in copied.modules():
         if isinstance(module, nn.Sequential):
             _fold(module)
+    overwrite_inputs(copied)
     return copied.requires_grad_(False)
 
 
@@ -43,9 +45,3 @@ def _fold(layers: nn.Sequential) -> None:
             continue
         layers.set_submodule(name, fused)
         layers.set_submodule(next_name, nn.Identity())
-    source: nn.Module | None = None
-    for layer in layers:
-        if isinstance(layer, nn.LeakyReLU | nn.ReLU) and isinstance(source, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            layer.inplace = True
-        if not isinstance(layer, nn.Identity):
-            source = layer
