@@ -43,11 +43,11 @@ class RandomPatches:
         self.batch_size = batch_size
         self.seed = seed
         self._symmetries = SYMMETRIES[augment]
-        heights, self._widths = np.array(store.sizes, dtype=np.int64).reshape(-1, 2).T
+        heights, self._widths = np.array(store.sizes, dtype=np.int64).T
         self._starts = np.cumsum(heights * self._widths) - heights * self._widths
         self._columns = np.maximum(self._widths - size + 1, 0)
         self._ends = np.cumsum(np.maximum(heights - size + 1, 0) * self._columns)
-        if not self._ends.size or self._ends[-1] == 0:
+        if self._ends[-1] == 0:
             raise InspectGanError(
                 f"no training image holds a patch of {size} x {size} pixels: use larger images or a smaller patch size"
             )
@@ -58,7 +58,9 @@ class RandomPatches:
     def batch(self, step: int) -> Tensor:
         """(B, S, S, C) float32 as in the store, on the device: the same for the same seed and step, whatever was
         drawn before."""
-        first, down, right = torch.from_numpy(self._places(step)).to(self._pixels.device)[:, :, None, None]
+        # Not blocking: a GPU would finish all its work before it took the places.
+        places = torch.from_numpy(self._places(step)).to(self._pixels.device, non_blocking=True)
+        first, down, right = places[:, :, None, None]
         pixels = first + down * self._steps[:, None] + right * self._steps
         return self._pixels.index_select(0, pixels.flatten()).view(*pixels.shape, -1)
 

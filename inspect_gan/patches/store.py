@@ -18,12 +18,12 @@ class PatchStore:
     once `pixels` is forgotten, even by a killed process.
 
     sizes: (height, width) of each image; on_disk: whether they are in the file. Raises InspectGanError when the
-    images differ in the number of channels or the temporary directory is full, ValueError for other arrays.
+    images differ in the number of channels or the temporary directory is full, ValueError for other arrays or none.
     """
 
     def __init__(self, images: Iterable[np.ndarray | Callable[[], np.ndarray]], memory_limit_mb: float) -> None:
         self.sizes: list[tuple[int, int]] = []
-        held: list[np.ndarray] = []
+        memory = bytearray()  # grows in place: joining arrays at the end would hold them twice
         file: IO[bytes] | None = None
         used = 0.0
         channels = 0
@@ -38,36 +38,29 @@ class PatchStore:
                     "use images that are all grey or all colour"
                 )
             self.sizes.append((image.shape[0], image.shape[1]))
-            held.append(image.reshape(-1, channels))
+            memory += np.ascontiguousarray(image).data
             used += image.nbytes / 1e6
+            if used <= memory_limit_mb:
+                continue
             try:
-                if file is None and used > memory_limit_mb:
-                    file = tempfile.TemporaryFile()  # noqa: SIM115  closed below, once it is mapped
-                while file is not None and held:
-                    file.write(np.ascontiguousarray(held.pop(0)).data)
+                file = file or tempfile.TemporaryFile()  # noqa: SIM115  closed below, once it is mapped
+                file.write(memory)
             except OSError as error:
                 raise InspectGanError(
                     f"{used:.0f} MB or more of images do not fit in {tempfile.gettempdir()} ({error}): "
                     f"point TMPDIR to a larger disk or raise the memory limit of {memory_limit_mb:g} MB"
                 ) from error
+            memory.clear()
+        if not self.sizes:
+            raise ValueError("no images to crop patches from")
         self.on_disk = file is not None
-        self.pixels = _joined(held, channels) if file is None else _mapped(file, channels)
+        pixels = np.frombuffer(memory, dtype=np.float32) if file is None else _mapped(file)
+        self.pixels = pixels.reshape(-1, channels)
 
 
-def _joined(images: list[np.ndarray], channels: int) -> np.ndarray:
-    """The images in one array. Each is let go once it is copied, so that memory never holds them twice."""
-    end = sum(len(image) for image in images)
-    pixels = np.empty((end, channels), dtype=np.float32)
-    while images:
-        image = images.pop()
-        pixels[end - len(image) : end] = image
-        end -= len(image)
-    return pixels
-
-
-def _mapped(file: IO[bytes], channels: int) -> np.ndarray:
+def _mapped(file: IO[bytes]) -> np.ndarray:
     """A memory map of the file, which outlives the file object."""
     with file:
         file.flush()
         # Copy on write: torch takes no read-only arrays, and nobody writes.
-        return np.asarray(np.memmap(file, dtype=np.float32, mode="c")).reshape(-1, channels)
+        return np.asarray(np.memmap(file, dtype=np.float32, mode="c"))

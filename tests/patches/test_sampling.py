@@ -114,9 +114,8 @@ def test_batches_are_cut_on_the_device(channels: int) -> None:
 
 
 def test_images_without_room_for_a_patch_are_refused() -> None:
-    for images in ([], numbered_images((9, 5), (5, 9))):
-        with pytest.raises(InspectGanError, match="6 x 6"):
-            sampler(images, 6)
+    with pytest.raises(InspectGanError, match="6 x 6"):
+        sampler(numbered_images((9, 5), (5, 9)), 6)
 
 
 def test_unknown_augmentation() -> None:

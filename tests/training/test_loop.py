@@ -138,7 +138,7 @@ def test_budgets_follow_the_stages() -> None:
 
 
 def test_time_budget_ends(tmp_path: Path) -> None:
-    fit_run(sources(), config("training.minutes=0.02"), tmp_path / "run")
+    fit_run(sources(), config("training.minutes=0.003"), tmp_path / "run")
     last = json.loads((tmp_path / "run" / "stats.jsonl").read_text().splitlines()[-1])
     assert last["iteration"] >= 1
 
