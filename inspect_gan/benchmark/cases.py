@@ -187,29 +187,17 @@ def _trainer(
 
     from inspect_gan.imaging import read
     from inspect_gan.imaging.preprocess import Preprocess
-    from inspect_gan.patches.holdout import Region
-    from inspect_gan.patches.sampling import RandomPatches
-    from inspect_gan.patches.store import PatchStore
+    from inspect_gan.training.fit import batches
     from inspect_gan.training.loop import Trainer
     from inspect_gan.training.monitor import Monitor
 
     config = settings(f"patches.channels={channels}", f"training.precision={precision}", f"training.steps={steps}")
     images = [read(path) for path in _normal(data)]
     preprocess = Preprocess.fit(images, **config.patches.model_dump())
-    store = PatchStore([partial(preprocess.image, image) for image in images], config.data.memory_mb)
-    patches = RandomPatches(
-        store,
-        [Region(number, 0, 0, *size) for number, size in enumerate(store.sizes)],
-        preprocess.size,
-        config.training.batch_size,
-        config.seed,
-        to_float=lambda crop: crop,
-        augment=config.data.augment,
-    )
     torch.manual_seed(config.seed)
     return Trainer(
         config.build(channels),
-        partial(drawing, lambda number: preprocess.tensor(patches.batch(number))),
+        partial(drawing, batches([partial(preprocess.image, image) for image in images], preprocess, config)),
         config.training,
         config.seed,
         run / "state.pt",
