@@ -24,7 +24,6 @@ setup(
         "torchvision",
         "lightning-fabric>=2.4,!=2.6.2,!=2.6.3",
         "kornia",
-        "albumentations>=2.0",
         "opencv-python-headless",
         "scikit-image",
         "scipy",

@@ -36,7 +36,7 @@ class PatchSettings(Settings):
 class DataSettings(Settings):
     """page: which page of multi-page TIFF files, from 1. holdout: which normal regions are kept from training for
     calibration; holdout_fraction: how much, None: a tenth, up to 0.3 where the target false-alarm rate needs it.
-    memory_mb: above it images are memory-mapped from disk."""
+    memory_mb: above it images are memory-mapped from disk, and none are kept on a GPU."""
 
     layout: str = "auto"
     page: int | None = Field(None, ge=1)

@@ -1,5 +1,6 @@
 """Where computations run and in which precision."""
 
+import math
 from typing import Literal
 
 import torch
@@ -11,6 +12,11 @@ Precision = Literal["auto"] | Resolved
 def resolve_device(device: str) -> str:
     """ "auto" -> "cuda" where there is one, else "cpu"."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def free_memory(device: str) -> float:
+    """Free bytes of a GPU; without end on the CPU, where data lie already."""
+    return torch.cuda.mem_get_info(device)[0] if device == "cuda" else math.inf
 
 
 def resolve_precision(precision: Precision, device: str) -> Resolved:

@@ -29,7 +29,9 @@ from inspect_gan.scoring.residuals import mse
 
 class GanomalySettings(DetectorSettings):
     """w_*: weights of the generator's terms. reductions: of w_con's and w_enc's terms, "mean" (the authors' code) or
-    "norm" (the thesis). spectral_norm: with networks "k5" on the convolutions of both encoders too.
+    "norm" (the thesis). networks: kernels of 4×4 (the authors' code) or 5×5 px (the thesis); "k4_valid": 4×4, encoders
+    and discriminator without padding, so that the overlapping patches of a map share their convolutions. spectral_norm:
+    with networks "k5" on the convolutions of both encoders too.
     """
 
     w_adv: float = Field(1.0, ge=0)
@@ -37,7 +39,7 @@ class GanomalySettings(DetectorSettings):
     w_enc: float = Field(1.0, ge=0)
     adv_mode: Literal["features", "objective"] = "features"
     reductions: Literal["mean", "norm"] = "mean"
-    networks: Literal["k4", "k5"] = "k4"
+    networks: Literal["k4", "k4_valid", "k5"] = "k4"
     first: Literal["generator", "discriminator"] = "generator"
     reinit_d: bool = True
 
@@ -113,16 +115,19 @@ class Ganomaly(Detector):
         super().__init__(shape, settings, objective, tricks)
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         norm: networks.Norm = "batch" if objective.kind == "logit" else "layer"
-        if settings.networks == "k4":
-            self.encoder = networks.encoder_k4(c, size, nz, width)
-            self.decoder = networks.decoder_k4(c, size, nz, width)
-            self.encoder_rec = networks.encoder_k4(c, size, nz, width)
-            self.discriminator = networks.critic_k4(c, size, width, norm, minibatch_std=settings.minibatch_std)
-        else:
+        if settings.networks == "k5":
             self.encoder = networks.encoder_k5(c, size, nz, width, first_norm=False)
             self.decoder = networks.decoder_k5(c, size, nz, width)
             self.encoder_rec = networks.encoder_k5(c, size, nz, width, first_norm=False)
             self.discriminator = networks.critic_k5(c, size, width, norm, **self.critic_head())
+        else:
+            padded = settings.networks == "k4"
+            self.encoder = networks.encoder_k4(c, size, nz, width, padded=padded)
+            self.decoder = networks.decoder_k4(c, size, nz, width)
+            self.encoder_rec = networks.encoder_k4(c, size, nz, width, padded=padded)
+            self.discriminator = networks.critic_k4(
+                c, size, width, norm, minibatch_std=settings.minibatch_std, padded=padded
+            )
         self.plays_on_output = settings.adv_mode == "objective"
         self.apply(networks.init_normal)
         if settings.spectral_norm:

@@ -47,9 +47,9 @@ def norm1d(kind: Norm, features: int) -> list[nn.Module]:
     return [nn.LayerNorm(features)] if kind == "layer" else []
 
 
-def down(c_in: int, c_out: int, kernel: int, bias: bool = True) -> nn.Conv2d:
-    """Convolution that halves height and width. kernel: 4 or 5."""
-    return nn.Conv2d(c_in, c_out, kernel, stride=2, padding=(kernel - 1) // 2, bias=bias)
+def down(c_in: int, c_out: int, kernel: int, bias: bool = True, padded: bool = True) -> nn.Conv2d:
+    """Convolution that halves height and width; not padded, a 4×4 one makes n // 2 - 1 of n. kernel: 4 or 5."""
+    return nn.Conv2d(c_in, c_out, kernel, stride=2, padding=(kernel - 1) // 2 if padded else 0, bias=bias)
 
 
 def up(c_in: int, c_out: int, kernel: int, bias: bool = True) -> nn.ConvTranspose2d:
@@ -59,12 +59,19 @@ def up(c_in: int, c_out: int, kernel: int, bias: bool = True) -> nn.ConvTranspos
 
 
 def conv_pyramid(
-    channels: int, widths: list[int], kernel: int, norm: Norm, *, first_norm: bool, bias: bool = True
+    channels: int,
+    widths: list[int],
+    kernel: int,
+    norm: Norm,
+    *,
+    first_norm: bool,
+    bias: bool = True,
+    padded: bool = True,
 ) -> nn.Sequential:
     """Stride-2 convolutions with LeakyReLU; the first is normalised only when `first_norm`."""
     layers: list[nn.Module] = []
     for i, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
-        layers += [down(c_in, c_out, kernel, bias), *norm2d(norm if i or first_norm else "none", c_out)]
+        layers += [down(c_in, c_out, kernel, bias, padded), *norm2d(norm if i or first_norm else "none", c_out)]
         layers.append(nn.LeakyReLU(SLOPE))
     return nn.Sequential(*layers)
 
@@ -187,16 +194,17 @@ def critic_k5(channels: int, size: int, width: int, norm: Norm, **head: bool) ->
     return Critic(body, n_features, **head)
 
 
-def encoder_k4(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
+def encoder_k4(channels: int, size: int, nz: int, width: int, *, padded: bool = True) -> nn.Sequential:
     """Bias-free DCGAN encoder of GANomaly: 4×4 stride 2, first stage not normalised, 4×4 map -> (B, nz).
 
-    The last 4×4 convolution sees a 4×4 map and is written as the linear layer it is.
+    The last 4×4 convolution sees a 4×4 map and is written as the linear layer it is. padded: with zeros; without
+    padding the last map has 2×2 px, and a patch's last two rows and columns are not seen.
     """
     widths = pyramid(width, halvings(size, 4))
     return nn.Sequential(
-        conv_pyramid(channels, widths, 4, "batch", first_norm=False, bias=False),
+        conv_pyramid(channels, widths, 4, "batch", first_norm=False, bias=False, padded=padded),
         nn.Flatten(),
-        nn.Linear(16 * widths[-1], nz, bias=False),
+        nn.Linear((16 if padded else 4) * widths[-1], nz, bias=False),
     )
 
 
@@ -215,14 +223,17 @@ def decoder_k4(channels: int, size: int, nz: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def critic_k4(channels: int, size: int, width: int, norm: Norm, *, minibatch_std: bool = False) -> Critic:
-    """Bias-free DCGAN discriminator of GANomaly; features: the 4×4 map before its last layer, flattened."""
+def critic_k4(
+    channels: int, size: int, width: int, norm: Norm, *, minibatch_std: bool = False, padded: bool = True
+) -> Critic:
+    """Bias-free DCGAN discriminator of GANomaly; features: the 4×4 map before its last layer, flattened, 2×2 without
+    padding."""
     widths = pyramid(width, halvings(size, 4))
     body = nn.Sequential(
-        conv_pyramid(channels, widths, 4, norm, first_norm=False, bias=False),
+        conv_pyramid(channels, widths, 4, norm, first_norm=False, bias=False, padded=padded),
         nn.Flatten(),
     )
-    return Critic(body, 16 * widths[-1], bias=False, minibatch_std=minibatch_std)
+    return Critic(body, (16 if padded else 4) * widths[-1], bias=False, minibatch_std=minibatch_std)
 
 
 def decoder_k5(channels: int, size: int, nz: int, width: int) -> nn.Sequential:

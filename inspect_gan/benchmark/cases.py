@@ -22,13 +22,19 @@ if TYPE_CHECKING:
     from inspect_gan.hardware import Precision
     from inspect_gan.imaging import Image
     from inspect_gan.inspector import Inspector
+    from inspect_gan.scoring.predict import MapSettings
     from inspect_gan.training.loop import Trainer
 
 # The published network, as the peer has it.
 NETWORK = ("detector.width=64", "detector.nz=100", "patches.size=32", "training.device=cpu")
 HEIGHT, WIDTH = 700, 1024
 WARM_UP = 4  # training steps that are not counted
-SCORE = "enc_mse"
+# Runs to map with: the number of channels, the score, changed settings.
+RUNS = {
+    "grey": (1, "enc_mse", ()),
+    "rgb": (3, "enc_mse", ()),
+    "valid": (1, "code", ("detector.networks=k4_valid",)),
+}
 
 
 def settings(*changes: str) -> "Config":
@@ -38,7 +44,7 @@ def settings(*changes: str) -> "Config":
 
 
 def prepare(data: Path) -> dict[str, Any]:
-    """Draw images, cut the peer's patch files, train two short runs, calibrated for stride 16."""
+    """Draw images, cut the peer's patch files, train short runs, calibrated for stride 16."""
     from inspect_gan.datasets.nanofibres import write_dataset
     from inspect_gan.datasets.patch_files import write_patches
     from inspect_gan.inspector import Inspector
@@ -52,11 +58,12 @@ def prepare(data: Path) -> dict[str, Any]:
         shutil.copy(path, some)
     write_patches(some, data / "patches" / "good", size=32, stride=16)
     write_patches(drawn / "test/defect", data / "patches" / "defect", size=32, stride=32)
-    for channels in (1, 3):
+    for name, (channels, score, changes) in RUNS.items():
         config = settings(
-            *("training.steps=10", f"patches.channels={channels}", f"scoring.score={SCORE}", "scoring.stride=16")
+            *("training.steps=10", f"patches.channels={channels}", f"scoring.score={score}", "scoring.stride=16"),
+            *changes,
         )
-        Inspector.fit([*_normal(data)], config, out=data / f"run_{channels}")
+        Inspector.fit([*_normal(data)], config, out=data / name)
     return {}
 
 
@@ -116,7 +123,7 @@ def arithmetic(data: Path) -> dict[str, Any]:
             trainer.fit()
     detector = settings().build(1).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as scoring:
-        detector.scores(torch.zeros(batch_size, 1, 32, 32), [SCORE])
+        detector.scores(torch.zeros(batch_size, 1, 32, 32), [RUNS["grey"][1]])
     return {
         "mflop_per_patch": step.get_total_flops() / batch_size / 1e6,
         "mflop_per_score": scoring.get_total_flops() / batch_size / 1e6,
@@ -125,11 +132,20 @@ def arithmetic(data: Path) -> dict[str, Any]:
     }
 
 
-def map_image(data: Path, stride: int, precision: "Precision", channels: int = 1) -> dict[str, Any]:
+def map_image(data: Path, stride: int, precision: "Precision", run: str = "grey") -> dict[str, Any]:
     """Map of an image by a detector that has mapped before."""
-    inspector, image = _open(data, channels)
+    inspector, image = _open(data, run)
     _time_map(inspector, _strip(image, 128), stride, precision)
     return _time_map(inspector, image, stride, precision)
+
+
+def one_by_one(data: Path, stride: int, precision: "Precision", run: str) -> dict[str, Any]:
+    """The scores of all patches of a map, none of which shares work with its neighbours."""
+    inspector, image = _open(data, run)
+    settings = _map_settings(inspector, stride, precision)
+    names = [inspector.config.scoring.score]
+    inspector.predictor.patch_scores(_strip(image, 128), names, settings)
+    return _timed(lambda: inspector.predictor.patch_scores(image, names, settings))
 
 
 def map_strip(data: Path) -> dict[str, Any]:
@@ -159,7 +175,7 @@ def growth(data: Path, largest: int) -> dict[str, Any]:
 def scorer_ready(data: Path) -> dict[str, Any]:
     from inspect_gan.inspector import Inspector
 
-    Inspector.load(data / "run_1")
+    Inspector.load(data / "grey")
     return {"ready_cpu_s": time.process_time()}
 
 
@@ -187,29 +203,17 @@ def _trainer(
 
     from inspect_gan.imaging import read
     from inspect_gan.imaging.preprocess import Preprocess
-    from inspect_gan.patches.holdout import Region
-    from inspect_gan.patches.sampling import RandomPatches
-    from inspect_gan.patches.store import PatchStore
+    from inspect_gan.training.fit import batches
     from inspect_gan.training.loop import Trainer
     from inspect_gan.training.monitor import Monitor
 
     config = settings(f"patches.channels={channels}", f"training.precision={precision}", f"training.steps={steps}")
     images = [read(path) for path in _normal(data)]
     preprocess = Preprocess.fit(images, **config.patches.model_dump())
-    store = PatchStore([partial(preprocess.image, image) for image in images], config.data.memory_mb)
-    patches = RandomPatches(
-        store,
-        [Region(number, 0, 0, *size) for number, size in enumerate(store.sizes)],
-        preprocess.size,
-        config.training.batch_size,
-        config.seed,
-        to_float=lambda crop: crop,
-        augment=config.data.augment,
-    )
     torch.manual_seed(config.seed)
     return Trainer(
         config.build(channels),
-        partial(drawing, lambda number: preprocess.tensor(patches.batch(number))),
+        partial(drawing, batches([partial(preprocess.image, image) for image in images], preprocess, config)),
         config.training,
         config.seed,
         run / "state.pt",
@@ -218,10 +222,10 @@ def _trainer(
     )
 
 
-def _open(data: Path, channels: int = 1) -> "tuple[Inspector, Image]":
+def _open(data: Path, run: str = "grey") -> "tuple[Inspector, Image]":
     from inspect_gan.inspector import Inspector
 
-    inspector = Inspector.load(data / f"run_{channels}", device="cpu")
+    inspector = Inspector.load(data / run, device="cpu")
     return inspector, inspector.read(data / "image.png")
 
 
@@ -232,15 +236,24 @@ def _strip(image: "Image", rows: int) -> "Image":
 
 
 def _time_map(
-    inspector: "Inspector", image: "Image", stride: int, precision: "Precision", score: str = SCORE
+    inspector: "Inspector", image: "Image", stride: int, precision: "Precision", score: str | None = None
 ) -> dict[str, float]:
+    """score: None for the run's own."""
+    settings, names = _map_settings(inspector, stride, precision), [score or inspector.config.scoring.score]
+    return _timed(lambda: inspector.predictor.score_maps(image, names, settings))
+
+
+def _map_settings(inspector: "Inspector", stride: int, precision: "Precision") -> "MapSettings":
     from dataclasses import replace
 
     from inspect_gan.hardware import resolve_precision
 
-    chosen = replace(inspector.map_settings(stride), precision=resolve_precision(precision, "cpu"))
+    return replace(inspector.map_settings(stride), precision=resolve_precision(precision, "cpu"))
+
+
+def _timed(work: Callable[[], Any]) -> dict[str, float]:
     cpu, wall = time.process_time(), time.perf_counter()
-    inspector.predictor.score_maps(image, [score], chosen)
+    work()
     return {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
@@ -265,6 +278,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "train": train,
     "arithmetic": arithmetic,
     "map": map_image,
+    "one_by_one": one_by_one,
     "map_strip": map_strip,
     "growth": growth,
     "scorer_ready": scorer_ready,

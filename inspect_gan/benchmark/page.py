@@ -38,7 +38,9 @@ how much work the padding and the order of updates make; the rest of a ratio is 
 weights and turns patches, which the peer does not. The peer makes no map: its side of a map is its bare network on
 the same patches, without stitching.
 
-CUDA paths have not been timed: there was no GPU.
+CUDA paths have not been timed: there was no GPU. A GPU keeps the training images in its memory; patches are cut
+and turned there. Training uses one device. Its steps are not replayed as CUDA graphs: `torch.compile` would do that,
+but cannot differentiate twice, as gradient penalties must.
 """
 
 LIMITS = """\

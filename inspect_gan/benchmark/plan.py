@@ -41,7 +41,7 @@ def _map(name: str, stride: int, precision: Precision, **more: Any) -> Job:
     return Job(name, "case", "map", arguments, threads, bf16=precision == "bf16-mixed")
 
 
-DEFECT_MAP = "defect_map {data}/run_1 {data}/image.png --stride 16 --out {out}"
+DEFECT_MAP = "defect_map {data}/grey {data}/image.png --stride 16 --out {out}"
 TRAIN = (
     "train --data {data}/nanofibres/train/good --out {out} --steps 10 detector.width=64 detector.nz=100 "
     "scoring.stride=16"
@@ -68,9 +68,21 @@ def jobs(quick: bool) -> list[list[Job]]:
         _map("map8_fp32", 8, "32-true"),
         Job("peer_map8", "peer", "map", {"stride": 8}),
         _map("map8_bf16", 8, "bf16-mixed"),
-        _map("map16_rgb", 16, "32-true", channels=3),
+        _map("map16_rgb", 16, "32-true", run="rgb"),
         _map("map16_two", 16, "auto", threads=2),
+        Job("peer_map16_two", "peer", "map", {"stride": 16}, threads=2),
         _map("map8_two", 8, "auto", threads=2),
+        Job("peer_map8_two", "peer", "map", {"stride": 8}, threads=2),
+    ]
+    alone = {"stride": 4, "run": "valid"}
+    sharing = [
+        _map("shared4_fp32", 4, "32-true", run="valid"),
+        Job("alone4_fp32", "case", "one_by_one", {**alone, "precision": "32-true"}, once=True),
+        _map("shared4_bf16", 4, "bf16-mixed", run="valid"),
+        Job("alone4_bf16", "case", "one_by_one", {**alone, "precision": "bf16-mixed"}, once=True, bf16=True),
+        _map("shared4_two", 4, "auto", threads=2, run="valid"),
+        _map("shared1_two", 1, "auto", threads=2, run="valid"),
+        _map("shared1_bf16", 1, "bf16-mixed", run="valid"),
     ]
     start = [
         Job("help", "command", "--help", warm=True),
@@ -86,7 +98,7 @@ def jobs(quick: bool) -> list[list[Job]]:
         Job("map_stride1", "case", "map_strip", once=True),
         Job("growth", "case", "growth", {"largest": 2 if quick else 4}),
     ]
-    return [training, mapping, start, size]
+    return [training, mapping, sharing, start, size]
 
 
 @dataclass(frozen=True)
@@ -140,6 +152,7 @@ class Row:
 
 TRAINING = "Training, 32×32 patches, batches of 64"
 MAPPING = "Full map of 1024×700 px, GANomaly's score for each patch (`enc_mse`)"
+SHARING = "Full map of 1024×700 px, `code` of an encoder without padding, whose work patches share"
 MEMORY = "Peak memory of a process"
 START = "Start of a process"
 GROWTH = "Growth"
@@ -177,12 +190,24 @@ ROWS = (
         *("train_arithmetic", TRAINING, "arithmetic of a step, three channels", "mflop_per_patch"),
         *("arithmetic", "peer_step"),
     ),
-    Row("map16_wall", MAPPING, "stride 16, two cores, wall clock", "wall_s", "map16_two", None, Goal("ours", 0.6)),
-    Row("map8_wall", MAPPING, "stride 8, two cores, wall clock", "wall_s", "map8_two", None, Goal("ours", 2.2)),
+    Row(
+        *("map16_wall", MAPPING, "stride 16, two cores, wall clock", "wall_s"),
+        *("map16_two", "peer_map16_two", Goal("ours", 0.6)),
+    ),
+    Row(
+        *("map8_wall", MAPPING, "stride 8, two cores, wall clock", "wall_s"),
+        *("map8_two", "peer_map8_two", Goal("ours", 2.2)),
+    ),
     Row("map16_fp32", MAPPING, "stride 16, fp32, against the peer's network", "cpu_s", "map16_fp32", "peer_map16"),
-    Row("map16_bf16", MAPPING, "stride 16, bf16, against the peer's network", "cpu_s", "map16_bf16", "peer_map16"),
+    Row(
+        *("map16_bf16", MAPPING, "stride 16, bf16, against the peer's network", "cpu_s"),
+        *("map16_bf16", "peer_map16", Goal("ratio", 2.5)),
+    ),
     Row("map8_fp32", MAPPING, "stride 8, fp32, against the peer's network", "cpu_s", "map8_fp32", "peer_map8"),
-    Row("map8_bf16", MAPPING, "stride 8, bf16, against the peer's network", "cpu_s", "map8_bf16", "peer_map8"),
+    Row(
+        *("map8_bf16", MAPPING, "stride 8, bf16, against the peer's network", "cpu_s"),
+        *("map8_bf16", "peer_map8", Goal("ratio", 2.5)),
+    ),
     Row("map16_rgb", MAPPING, "stride 16, fp32, three channels as the peer", "cpu_s", "map16_rgb", "peer_map16"),
     Row(
         *("cold_wall", MAPPING, "`defect_map` from file to heatmap, two cores, wall clock", "process_wall_s"),
@@ -192,6 +217,17 @@ ROWS = (
         *("cold_cpu", MAPPING, "`defect_map` from file to heatmap; the peer's scores alone", "process_cpu_s"),
         *("cold", "peer_map16", Goal("ours", 3)),
     ),
+    Row("shared4_wall", SHARING, "stride 4, two cores, wall clock", "wall_s", "shared4_two", None, Goal("ours", 0.25)),
+    Row("shared1_wall", SHARING, "stride 1, two cores, wall clock", "wall_s", "shared1_two", None, Goal("ours", 4)),
+    Row(
+        *("shared4_fp32", SHARING, "stride 4, fp32, against our own network patch by patch", "cpu_s"),
+        *("shared4_fp32", "alone4_fp32", Goal("ratio", 10)),
+    ),
+    Row(
+        *("shared4_bf16", SHARING, "stride 4, bf16, against our own network patch by patch", "cpu_s"),
+        *("shared4_bf16", "alone4_bf16", Goal("ratio", 10)),
+    ),
+    Row("shared1_bf16", SHARING, "stride 1, bf16", "cpu_s", "shared1_bf16"),
     Row("memory_train", MEMORY, "`train`", "rss_mb", "train_command", "peer_engine", Goal("ours", 900)),
     Row("memory_map", MEMORY, "`defect_map`, stride 16", "rss_mb", "cold", "peer_map16", Goal("ours", 700)),
     Row(

@@ -81,12 +81,14 @@ def title(found: Mapping[str, Any]) -> str:
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[tuple[str, str]], bool]:
-    """(row, what became of its ratio to the peer) for every row that had one, and whether any fell by more than
-    TOLERANCE or is gone.
+    """(row, what became of its ratio) for every row that had one, and whether any fell by more than TOLERANCE or is
+    gone.
 
-    Ratios to the peer of the same run are compared, so that results of different days and machines can be. Raises
-    InspectGanError when the old result has no ratio.
+    Ratios within one run are compared, so that results of different days and machines can be. Raises InspectGanError
+    when the old result was measured without a peer.
     """
+    if old["peer"] is None:
+        raise InspectGanError("the older result was measured without a peer, most of its ratios are missing")
     rows = {row["name"]: row for row in new["rows"]}
     lines, worse = [], False
     for before in old["rows"]:
@@ -104,6 +106,4 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[tuple[
         verdict = f", WORSE by more than {TOLERANCE:.0%}" if fell else ""
         medians = f"{before['ratio']['median']:.2f}× before, {now['ratio']['median']:.2f}× now"
         lines.append((before["text"], f"{medians}: {change:.2f}{verdict}"))
-    if not lines:
-        raise InspectGanError("the older result was measured without a peer, there is no ratio to compare")
     return lines, worse

@@ -111,11 +111,11 @@ class Preprocess(Settings):
             pixels = cv2.resize(pixels, (width, height), interpolation=how).reshape(height, width, -1)
         return np.ascontiguousarray((pixels - self.low) / (self.high - self.low), dtype=np.float32)
 
-    def tensor(self, patches: np.ndarray) -> "torch.Tensor":
-        """(n, S, S, C) cut from `image`'s result -> (n, C, S, S) float32 as detectors take it."""
+    def tensor(self, patches: "np.ndarray | torch.Tensor") -> "torch.Tensor":
+        """(n, S, S, C) cut from `image`'s result -> (n, C, S, S) float32 as detectors take it, on the same device."""
         import torch
 
-        x = torch.from_numpy(patches).permute(0, 3, 1, 2)
+        x = torch.as_tensor(patches).permute(0, 3, 1, 2)
         if self.scaling == "minus1_1":
             return (x * 2 - 1).contiguous(memory_format=torch.channels_last)
         mean = x.mean(dim=(2, 3), keepdim=True)

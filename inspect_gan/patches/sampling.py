@@ -1,98 +1,87 @@
-"""Random training patches, cropped from memory; a batch is a function of the seed and the step alone."""
+"""Random training patches; a batch is a function of the seed and the step alone."""
 
-import os
-import random
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from inspect_gan.errors import InspectGanError
-from inspect_gan.patches.holdout import Region
 from inspect_gan.patches.store import PatchStore
 
 Augment = Literal["none", "flips", "d4"]
+# How many of the symmetries of the square are drawn: bit 0 mirrors columns, bit 1 rows, bit 2 swaps the two.
+SYMMETRIES: Mapping[Augment, int] = {"none": 1, "flips": 4, "d4": 8}
 
 
 class RandomPatches:
-    """Batches of patches at random corners of the training regions.
+    """Batches of patches at random corners of the images.
 
-    Every corner whose patch lies wholly inside a region, the last row and column included, is equally likely,
-    so regions count by the number of their corners. Regions smaller than a patch are passed over.
+    Every corner whose patch lies wholly inside an image, the last row and column included, is equally likely,
+    so images count by the number of their corners. Images smaller than a patch are passed over.
 
-    store: the images; regions: where training may look; size: side S of a patch in pixels; to_float: turns
-    a crop (S, S, C) of the store's sample type into float32 in [0, 1]; augment: `flips` (horizontal and
-    vertical, each with probability 1/2) or `d4` (the eight flips and quarter turns of the square, equally
-    likely).
+    size: side S of a patch in pixels; augment: `flips` (horizontal and vertical, each with probability 1/2) or
+    `d4` (the eight flips and quarter turns of the square, equally likely); device: where the images are kept and
+    patches cut. Which patches a batch has does not depend on it.
 
-    One object serves one thread: the augmentation keeps its random state between patches of a batch.
-    Raises InspectGanError when no region holds a patch, ValueError when a region leaves its image.
+    Raises InspectGanError when no image holds a patch, ValueError for another augmentation.
     """
 
     def __init__(
         self,
         store: PatchStore,
-        regions: Sequence[Region],
         size: int,
         batch_size: int,
         seed: int,
-        to_float: Callable[[np.ndarray], np.ndarray],
-        augment: Augment = "flips",
+        augment: Augment,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.store = store
-        self.regions = tuple(regions)
+        if augment not in SYMMETRIES:
+            raise ValueError(f"unknown augmentation {augment!r}: choose {', '.join(SYMMETRIES)}")
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
-        self.to_float = to_float
-        self._augment = None if augment == "none" else _augmentation(augment)
-        sizes = store.sizes
-        for region in self.regions:
-            height, width = sizes[region.image]
-            if not (0 <= region.top <= height - region.height and 0 <= region.left <= width - region.width):
-                raise ValueError(f"{region} leaves its image of {height} x {width} pixels")
-        spans = [(max(0, r.height - size + 1), max(0, r.width - size + 1)) for r in self.regions]
-        self._ends = np.cumsum([rows * cols for rows, cols in spans], dtype=np.int64)
-        if not self._ends.size or self._ends[-1] == 0:
+        self._symmetries = SYMMETRIES[augment]
+        heights, self._widths = np.array(store.sizes, dtype=np.int64).T
+        self._starts = np.cumsum(heights * self._widths) - heights * self._widths
+        self._columns = np.maximum(self._widths - size + 1, 0)
+        self._ends = np.cumsum(np.maximum(heights - size + 1, 0) * self._columns)
+        if self._ends[-1] == 0:
             raise InspectGanError(
-                f"no training region holds a patch of {size} x {size} pixels: use larger images or a smaller patch size"
+                f"no training image holds a patch of {size} x {size} pixels: use larger images or a smaller patch size"
             )
-        self._columns = np.array([cols for _, cols in spans])
+        # Single values are gathered twice as fast as rows of one value.
+        self._pixels = torch.from_numpy(store.pixels).squeeze(1).to(device)
+        self._steps = torch.arange(size, device=device)
 
-    def batch(self, step: int) -> np.ndarray:
-        """(B, S, S, C) float32 in [0, 1]: the same for the same seed and step, whatever was drawn before."""
+    def batch(self, step: int) -> Tensor:
+        """(B, S, S, C) float32 as in the store, on the device: the same for the same seed and step, whatever was
+        drawn before."""
+        # Not blocking: a GPU would finish all its work before it took the places.
+        places = torch.from_numpy(self._places(step)).to(self._pixels.device, non_blocking=True)
+        first, down, right = places[:, :, None, None]
+        pixels = first + down * self._steps[:, None] + right * self._steps
+        return self._pixels.index_select(0, pixels.flatten()).view(*pixels.shape, -1)
+
+    def _places(self, step: int) -> np.ndarray:
+        """(3, B) int64: number in the store of each patch's first pixel, and from a pixel to the next one below and to
+        the next one on the right. So a flip is another end to start from, a quarter turn another order of steps."""
         rng = np.random.default_rng((self.seed, step))
-        corners = self._corners(rng)
-        if self._augment is not None:
-            # Compose(seed=...) and set_random_seed start every transform with the same seed: both flips would
-            # always happen together. One pair of generators shared by all keeps them independent.
-            self._augment.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-        patches = np.empty((self.batch_size, self.size, self.size, self.store[0].shape[2]), dtype=np.float32)
-        for patch, (image, top, left) in zip(patches, corners, strict=True):
-            crop = self.to_float(self.store[image][top : top + self.size, left : left + self.size])
-            patch[:] = crop if self._augment is None else self._augment(image=crop)["image"]
-        return patches
-
-    def _corners(self, rng: np.random.Generator) -> list[tuple[int, int, int]]:
-        """(image, top, left) of each patch of a batch."""
         drawn = rng.integers(self._ends[-1], size=self.batch_size)
-        chosen = np.searchsorted(self._ends, drawn, side="right")
-        from_end = self._ends[chosen] - 1 - drawn  # counts the corners of a region backwards; equally uniform
-        rows, cols = np.divmod(from_end, self._columns[chosen])
-        return [
-            (region.image, region.top + row, region.left + col)
-            for region, row, col in zip((self.regions[k] for k in chosen), rows.tolist(), cols.tolist(), strict=True)
-        ]
-
-
-def _augmentation(name: Augment) -> Any:
-    """The albumentations pipeline; imported here, for its import is slow and asks the network for updates."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import albumentations as A
-    transforms = {"flips": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)], "d4": [A.D4(p=1.0)]}
-    if name not in transforms:
-        raise ValueError(f"unknown augmentation {name!r}: choose none, flips or d4")
-    return A.Compose(transforms[name])
+        symmetry = rng.integers(self._symmetries, size=self.batch_size)
+        image = np.searchsorted(self._ends, drawn, side="right")
+        from_end = self._ends[image] - 1 - drawn  # counts the corners of an image backwards; equally uniform
+        row, column = np.divmod(from_end, self._columns[image])
+        width = self._widths[image]
+        mirrored, upside_down, transposed = symmetry & 1 != 0, symmetry & 2 != 0, symmetry & 4 != 0
+        row += np.where(upside_down, self.size - 1, 0)
+        column += np.where(mirrored, self.size - 1, 0)
+        down, right = np.where(upside_down, -width, width), np.where(mirrored, -1, 1)
+        return np.stack(
+            [
+                self._starts[image] + row * width + column,
+                np.where(transposed, right, down),
+                np.where(transposed, down, right),
+            ]
+        )

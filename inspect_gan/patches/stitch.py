@@ -12,6 +12,8 @@ from inspect_gan.patches.grid import Grid
 
 Window = Literal["uniform", "hann", "gaussian"]
 MIN_WEIGHT = 1e-3
+# Rows of the map that are finished together: only so many are held in float64 once more.
+BAND = 256
 
 
 def iterate_patches(pixels: np.ndarray, grid: Grid, batch: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -52,8 +54,8 @@ class Stitcher:
     """Weighted mean, at every pixel, of the values of all patches that cover it.
 
     map(p) = sum_k w(p - corner_k) v_k(p) / sum_k w(p - corner_k), where v_k is one number per patch or one
-    per pixel of the patch. Memory is a few times the image (float64 sums), whatever the stride: patches may
-    come in any batches and order, and none is kept.
+    per pixel of the patch. Memory is that of the map, with values per pixel also that of their float64 sums, whatever
+    the stride: patches may come in any batches and order, and none is kept.
     """
 
     def __init__(self, grid: Grid, window: Window = "uniform") -> None:
@@ -97,19 +99,25 @@ class Stitcher:
             missing = np.flatnonzero(~self._added)
             raise ValueError(f"{len(missing)} of {len(self.grid)} positions are missing, first {missing[0]}")
         grid, weights = self.grid, self._weights
-        by_row = _spread(self._scores.T, grid.cols, weights, grid.width).T
-        total = _spread(by_row, grid.rows, weights, grid.height)
-        total += self._sum
-        row_total = _spread(np.ones(len(grid.rows)), grid.rows, weights, grid.height)
-        col_total = _spread(np.ones(len(grid.cols)), grid.cols, weights, grid.width)
-        if not np.isfinite(total).all():
-            raise InspectGanError(
-                "the detector returned NaN or infinite scores for this image: "
-                "check the health report of the run and use other weights or train again"
-            )
-        for axis_total in (row_total[:, None], col_total[None, :]):
-            total /= np.where(axis_total > 0, axis_total, np.nan)
-        return total.astype(np.float32)
+        tops = np.array(grid.rows)
+        by_row = _spread(self._scores.T, np.array(grid.cols), weights, grid.width).T
+        row_total = _spread(np.ones(len(tops)), tops, weights, grid.height)
+        col_total = _spread(np.ones(len(grid.cols)), np.array(grid.cols), weights, grid.width)
+        totals = [np.where(total > 0, total, np.nan) for total in (row_total, col_total)]
+        result = np.empty((grid.height, grid.width), dtype=np.float32)
+        for start in range(0, grid.height, BAND):
+            band = slice(start, min(start + BAND, grid.height))
+            above = start - grid.size  # no patch that reaches into the band begins above this row
+            reaching = slice(*np.searchsorted(tops, (above + 1, band.stop)))
+            spread = _spread(by_row[reaching], tops[reaching] - above, weights, band.stop - above + grid.size)
+            total = self._sum[band] + spread[grid.size : band.stop - above]
+            if not np.isfinite(total).all():
+                raise InspectGanError(
+                    "the detector returned NaN or infinite scores for this image: "
+                    "check the health report of the run and use other weights or train again"
+                )
+            result[band] = total / totals[0][band, None] / totals[1]
+        return result
 
     def _add_maps(self, start: int, values: np.ndarray) -> None:
         """Split the run of positions at the ends of grid rows."""
@@ -137,13 +145,12 @@ class Stitcher:
         return maps if self._window is None else maps * self._window
 
 
-def _spread(values: np.ndarray, positions: tuple[int, ...], weights: np.ndarray, extent: int) -> np.ndarray:
+def _spread(values: np.ndarray, positions: np.ndarray, weights: np.ndarray, extent: int) -> np.ndarray:
     """Place weights * values[k] at positions[k] along the first axis, adding where they overlap.
 
     values: (n, ...); returns (extent, ...) float64.
     """
     spread = np.zeros((extent, *values.shape[1:]))
-    corners = np.array(positions)
     for offset, weight in enumerate(weights):
-        spread[corners + offset] += weight * values
+        spread[positions + offset] += weight * values
     return spread

@@ -2,104 +2,65 @@
 
 import tempfile
 from collections.abc import Callable, Iterable
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 
 from inspect_gan.errors import InspectGanError
 
-DTYPES = (np.uint8, np.uint16, np.float32)
-ALIGNMENT = 64  # bytes; offsets in the file stay valid for every sample type
-
 
 class PatchStore:
-    """Images to crop patches from, kept in the sample type of their files (a quarter of float32 for 8 bits).
+    """Preprocessed images to crop patches from, one behind the other in `pixels`, (N, C) float32.
 
-    raws: arrays (H, W, C) of uint8, uint16 or float32, or functions that load one each, taken one by one.
-    When they exceed `memory_limit_mb` (MB of 10^6 bytes) they move to a file in the system's temporary
-    directory (environment variable TMPDIR), which the operating system pages in as needed. The file has no
-    name: nothing is left behind once the store is closed or forgotten, even by a killed process.
+    images: arrays (H, W, C) of float32, or functions that load one each, taken one by one. When they exceed
+    `memory_limit_mb` (MB of 10^6 bytes) they move to a file in the system's temporary directory (environment
+    variable TMPDIR), which the operating system pages in as needed. The file has no name: nothing is left behind
+    once `pixels` is forgotten, even by a killed process.
 
-    Arrays are read-only. Raises InspectGanError when the images differ in the number of channels or the
-    temporary directory is full, ValueError for other arrays.
+    sizes: (height, width) of each image; on_disk: whether they are in the file. Raises InspectGanError when the
+    images differ in the number of channels or the temporary directory is full, ValueError for other arrays or none.
     """
 
-    def __init__(self, raws: Iterable[np.ndarray | Callable[[], np.ndarray]], memory_limit_mb: float) -> None:
-        self._images: list[np.ndarray] = []
+    def __init__(self, images: Iterable[np.ndarray | Callable[[], np.ndarray]], memory_limit_mb: float) -> None:
+        self.sizes: list[tuple[int, int]] = []
+        memory = bytearray()  # grows in place: joining arrays at the end would hold them twice
         file: IO[bytes] | None = None
-        layout: list[_Place] = []
         used = 0.0
         channels = 0
-        for number, raw in enumerate(raws, start=1):
-            image = _checked(raw() if callable(raw) else raw)
+        for number, given in enumerate(images, start=1):
+            image = given() if callable(given) else given
+            if image.ndim != 3 or image.dtype != np.float32:
+                raise ValueError(f"images must be (H, W, C) float32, got {image.shape} {image.dtype}")
             channels = channels or image.shape[2]
             if image.shape[2] != channels:
                 raise InspectGanError(
                     f"normal image number {number} has {image.shape[2]} channel(s) and the first {channels}: "
                     "use images that are all grey or all colour"
                 )
-            self._images.append(image)
+            self.sizes.append((image.shape[0], image.shape[1]))
+            memory += np.ascontiguousarray(image).data
             used += image.nbytes / 1e6
+            if used <= memory_limit_mb:
+                continue
             try:
-                if file is None and used > memory_limit_mb:
-                    file = tempfile.TemporaryFile()  # noqa: SIM115  closed below, once it is mapped
-                while file is not None and self._images:
-                    layout.append(_write(file, self._images.pop(0)))
+                file = file or tempfile.TemporaryFile()  # noqa: SIM115  closed below, once it is mapped
+                file.write(memory)
             except OSError as error:
                 raise InspectGanError(
                     f"{used:.0f} MB or more of images do not fit in {tempfile.gettempdir()} ({error}): "
                     f"point TMPDIR to a larger disk or raise the memory limit of {memory_limit_mb:g} MB"
                 ) from error
+            memory.clear()
+        if not self.sizes:
+            raise ValueError("no images to crop patches from")
         self.on_disk = file is not None
-        if file is not None:
-            with file:
-                self._images = _mapped(file, layout)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Image number `index`, (H, W, C), read-only."""
-        return self._images[index]
-
-    @property
-    def sizes(self) -> tuple[tuple[int, int], ...]:
-        """(height, width) of each image."""
-        return tuple((image.shape[0], image.shape[1]) for image in self._images)
-
-    def close(self) -> None:
-        """Forget the images, and with them the temporary file."""
-        self._images.clear()
+        pixels = np.frombuffer(memory, dtype=np.float32) if file is None else _mapped(file)
+        self.pixels = pixels.reshape(-1, channels)
 
 
-class _Place(NamedTuple):
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    nbytes: int
-
-
-def _checked(image: np.ndarray) -> np.ndarray:
-    """A contiguous read-only view of the image, a copy only where its memory is not contiguous."""
-    if image.ndim != 3 or image.dtype not in DTYPES:
-        raise ValueError(f"images must be (H, W, C) uint8, uint16 or float32, got {image.shape} {image.dtype}")
-    view = np.ascontiguousarray(image).view()
-    view.flags.writeable = False
-    return view
-
-
-def _write(file: IO[bytes], image: np.ndarray) -> _Place:
-    offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
-    file.seek(offset)
-    file.write(image.data)
-    return _Place(offset, image.shape, image.dtype, image.nbytes)
-
-
-def _mapped(file: IO[bytes], layout: list[_Place]) -> list[np.ndarray]:
-    """Read-only views of one memory map, which outlives the file object and ends with the last view."""
-    file.flush()
-    memory = np.memmap(file, dtype=np.uint8, mode="r")
-    return [
-        np.asarray(memory[place.offset : place.offset + place.nbytes]).view(place.dtype).reshape(place.shape)
-        for place in layout
-    ]
+def _mapped(file: IO[bytes]) -> np.ndarray:
+    """A memory map of the file, which outlives the file object."""
+    with file:
+        file.flush()
+        # Copy on write: torch takes no read-only arrays, and nobody writes.
+        return np.asarray(np.memmap(file, dtype=np.float32, mode="c"))

@@ -106,7 +106,7 @@ class Predictor:
         network, size = score.shared.network(self.detector), self.preprocess.size
         return DenseNetwork(network, size) if network is not None and DenseNetwork.supports(network, size) else None
 
-    @torch.inference_mode()
+    # Without `inference_mode`, which `strips` has: as a decorator of a generator it would end autocast at each yield.
     def _shared_scores(
         self, name: str, network: DenseNetwork, pixels: np.ndarray, grid: Grid, settings: MapSettings
     ) -> Iterator[tuple[int, np.ndarray]]:

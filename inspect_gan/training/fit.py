@@ -1,7 +1,7 @@
 """From normal images to a finished run directory."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from inspect_gan.config import Config, differences
 from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import free_memory, resolve_device
 from inspect_gan.imaging import Image, read
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
@@ -90,24 +92,12 @@ def fit_run(
     if not resume:
         save_config(out / CONFIG, config, facts.fingerprint)
         save_held_out(out / HELD_OUT, list(_held_out(sources, facts, config.seed)))
-    store = PatchStore(
-        [partial(_training_pixels, sources, region, facts.preprocess) for region in facts.split.train],
-        config.data.memory_mb,
-    )
-    patches = RandomPatches(
-        store,
-        [Region(i, 0, 0, *size) for i, size in enumerate(store.sizes)],
-        facts.preprocess.size,
-        config.training.batch_size,
-        config.seed,
-        to_float=lambda crop: crop,
-        augment=config.data.augment,
-    )
+    training_pixels = [partial(_training_pixels, sources, region, facts.preprocess) for region in facts.split.train]
     torch.manual_seed(config.seed)
     detector = config.build(facts.preprocess.channels)
     trainer = Trainer(
         detector,
-        lambda number: facts.preprocess.tensor(patches.batch(number)),
+        batches(training_pixels, facts.preprocess, config),
         config.training,
         config.seed,
         out / STATE,
@@ -131,6 +121,28 @@ def fit_run(
     write_health(out / HEALTH, health)
     console.print(f"health: {health.verdict}{''.join(f'; {finding}' for finding in health.findings)}")
     require_alive(health)
+
+
+def batches(
+    images: Iterable[np.ndarray | Callable[[], np.ndarray]], preprocess: Preprocess, config: Config
+) -> Callable[[int], Tensor]:
+    """What a trainer draws: number of the batch -> (B, C, S, S), random patches of images that `preprocess` made.
+
+    The images are moved to the training's device once and patches are cut there, unless they would take more than
+    data.memory_mb or half of the device's free memory: then each batch is cut on the host.
+    """
+    store = PatchStore(images, config.data.memory_mb)
+    device = resolve_device(config.training.device)
+    fits = not store.on_disk and store.pixels.nbytes <= free_memory(device) / 2
+    patches = RandomPatches(
+        store,
+        preprocess.size,
+        config.training.batch_size,
+        config.seed,
+        config.data.augment,
+        device if fits else "cpu",
+    )
+    return lambda number: preprocess.tensor(patches.batch(number))
 
 
 def _survey(sources: Sequence[Source], config: Config) -> _Facts:

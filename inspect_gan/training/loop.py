@@ -20,6 +20,7 @@ from inspect_gan.config import TrainingSettings
 from inspect_gan.detector import Batch, Detector, Phase, Stage
 from inspect_gan.errors import UnhealthyTraining
 from inspect_gan.hardware import resolve_device, resolve_precision
+from inspect_gan.layout import keep_layout_of_gradients, overwrite_inputs
 from inspect_gan.training.averages import Averages, warm_up
 from inspect_gan.training.checkpoint import load_state, save_state
 from inspect_gan.training.launch import launch, load_scaler_state, scaler_state
@@ -98,6 +99,8 @@ class Trainer:
         self.launched = launch(self.device, self.precision)
         self.detector = detector.to(self.launched.device).to(memory_format=torch.channels_last)
         self.averages = Averages(self.detector, warm_up(settings.ema))
+        overwrite_inputs(self.detector)
+        keep_layout_of_gradients(self.detector)
         self.position = Position()
         self._draw = draw
         self._settings = settings

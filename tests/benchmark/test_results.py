@@ -62,9 +62,12 @@ def test_row_has_spreads_ratio_and_verdict(made: Made) -> None:
     assert fp32["ratio"]["median"] == 3.0
     assert (fp32["goal"], fp32["met"]) == ("≥ 1.6×", True)
     wall = row(found, "map16_wall")
-    assert (wall["goal"], wall["met"], wall["peer"], wall["ratio"]) == ("≤ 0.6 s", False, None, None)
+    assert (wall["goal"], wall["met"], wall["ratio"]["median"]) == ("≤ 0.6 s", False, 3.0)
+    alone = row(found, "growth_map")
+    assert (alone["peer"], alone["ratio"]) == (None, None)
     assert row(found, "map16_fp32")["ratio"]["median"] == 3.0  # less time is better
     assert row(found, "map16_fp32")["met"] is None
+    assert row(found, "map16_bf16")["met"] is True
 
 
 def test_without_a_peer_ratios_and_their_goals_are_open(made: Made) -> None:

@@ -120,8 +120,22 @@ def test_scores() -> None:
     assert torch.allclose(scores["rec_l1"], (X - x_rec).abs().sum((1, 2, 3)))
 
 
-@pytest.mark.parametrize("networks", ["k4", "k5"])
+@pytest.mark.parametrize("networks", ["k4", "k4_valid", "k5"])
 @pytest.mark.parametrize(("objective", "batch_norm"), [("nonsaturating", True), ("wgan", False), ("wgan_gp", False)])
 def test_batch_normalisation_in_the_discriminator(objective: str, networks: str, batch_norm: bool) -> None:
     modules = ganomaly(objective, networks=networks).discriminator.modules()
     assert any(isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) for module in modules) == batch_norm
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_networks_without_padding_learn_at_every_size(size: int) -> None:
+    values = {"detector": {"name": "ganomaly", "nz": 3, "width": 2, "networks": "k4_valid"}, "patches": {"size": size}}
+    detector = make_config(values).build(1)
+    x = torch.rand(3, 1, size, size) * 2 - 1
+    for phase in detector.stages()[0].phases:
+        phase.loss(Batch(x))["total"].backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in detector.parameters())
+    for network in (detector.encoder, detector.discriminator.body):
+        convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+        assert {conv.padding for conv in convolutions} == {(0, 0)}
+    assert detector.features(x).shape == (3, 4 * convolutions[-1].out_channels)

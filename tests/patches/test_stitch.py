@@ -98,6 +98,15 @@ def test_half_precision_values_do_not_saturate_under_1024_overlaps(window: Windo
     np.testing.assert_allclose(stitch(grid, constant, window), np.full((65, 66), 777.0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("per_pixel", [False, True])
+@pytest.mark.parametrize("band", [1, 5, 37])
+def test_bands_leave_no_seams(monkeypatch: pytest.MonkeyPatch, band: int, per_pixel: bool) -> None:
+    grid = Grid(41, 30, 8, 3)
+    values = np.random.default_rng(0).random((len(grid), 8, 8) if per_pixel else len(grid))
+    monkeypatch.setattr("inspect_gan.patches.stitch.BAND", band)
+    np.testing.assert_allclose(stitch(grid, values, "hann"), stitch_by_loops(grid, values, "hann"), atol=1e-6)
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     size=st.integers(1, 9),

@@ -84,10 +84,10 @@ def test_any_tiling_of_any_geometry_is_exact(data: st.DataObject) -> None:
         assert difference(together(net, pixels, grid), alone(net, pixels, grid)) < 1e-5
 
 
-def used(name: str) -> Detector:
+def used(name: str, **settings: str) -> Detector:
     """A detector whose batch normalisation has seen data."""
     torch.manual_seed(0)
-    detector = make_config({"detector": {"name": name, "nz": 6, "width": 8}}).build(1).eval()
+    detector = make_config({"detector": {"name": name, "nz": 6, "width": 8, **settings}}).build(1).eval()
     with torch.no_grad():
         for key, value in detector.state_dict().items():
             if key.endswith(("running_mean", "bias")):
@@ -97,16 +97,24 @@ def used(name: str) -> Detector:
     return detector
 
 
-@pytest.mark.parametrize("name", ["ganomaly", "anogan"])
-def test_networks_of_folded_detectors(name: str) -> None:
-    detector = used(name)
+@pytest.mark.parametrize(
+    ("name", "settings", "stride"),
+    [
+        ("anogan", {}, 4),
+        ("ganomaly", {}, 4),
+        ("ganomaly", {"networks": "k4_valid"}, 4),
+        ("ganomaly", {"networks": "k4_valid"}, 1),
+    ],
+)
+def test_networks_of_folded_detectors(name: str, settings: dict[str, str], stride: int) -> None:
+    detector = used(name, **settings)
     light = folded(detector)
     critic = light.discriminator
     networks = {"features": critic.body, "outputs": nn.Sequential(critic.body, critic.head)}
     if name == "ganomaly":
         networks["encoder"] = light.encoder
         assert not DenseNetwork.supports(detector.encoder, 32)  # normalises batches
-    grid = Grid(75, 90, 32, 4)
+    grid = Grid(75, 90, 32, stride)
     pixels = image(75, 90)
     for net in networks.values():
         assert difference(together(net, pixels, grid), alone(net, pixels, grid)) < 1e-5

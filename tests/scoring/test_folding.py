@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from inspect_gan.config import make_config
 from inspect_gan.detector import Detector, detectors
+from inspect_gan.models.networks import up
 from inspect_gan.scoring.folding import folded
 
 
@@ -53,3 +54,23 @@ def test_nothing_is_left_to_normalise() -> None:
     assert any(isinstance(module, nn.BatchNorm2d) for module in detector.modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in light.modules())
     assert not any(parametrize.is_parametrized(module) for module in light.modules())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kernel", [4, 5])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_thin_layers_that_double_are_convolutions(channels: int, kernel: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    detector = make_config({"detector": {"name": "ganomaly", "width": 2, "nz": 3}}).build(channels)
+    detector.decoder = nn.Sequential(up(6, channels, kernel, bias), nn.Tanh())
+    light = folded(detector)
+    assert not any(isinstance(module, nn.ConvTranspose2d) for module in light.decoder.modules())
+    for height, width in ((1, 1), (2, 5), (16, 16)):
+        x = torch.randn(2, 6, height, width)
+        torch.testing.assert_close(light.decoder(x), detector.decoder(x), rtol=1e-5, atol=1e-6)
+
+
+def test_wide_layers_stay() -> None:
+    detector = make_config({"detector": {"name": "ganomaly", "width": 8, "nz": 3}}).build(1)
+    kept = [module.out_channels for module in folded(detector).modules() if isinstance(module, nn.ConvTranspose2d)]
+    assert kept == [16, 8]

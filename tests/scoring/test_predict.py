@@ -1,6 +1,6 @@
 """The one inference path."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ from inspect_gan.detector import Detector
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import Image
 from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import Stitcher
+from inspect_gan.scoring import dense
 from inspect_gan.scoring.predict import MapSettings, Predictor
 
 
@@ -138,3 +140,23 @@ def test_shared_work_gives_the_scores_of_single_patches(name: str, stride: int) 
         stitcher.add(0, scores[score])
         wanted = stitcher.finalize()
         assert np.abs(maps[score] - wanted).max() <= 1e-5 * np.abs(wanted).max(), score
+
+
+def test_every_strip_of_a_map_is_scored_in_the_wanted_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = make_config({"detector": {"name": "ganomaly", "nz": 6, "width": 4}}).build(1).eval()
+    predictor = Predictor(detector, Preprocess(size=32, channels=1), device="cpu")
+    image = Image(np.random.default_rng(0).random((150, 64, 1)).astype(np.float32), 8)
+    monkeypatch.setattr(dense, "BUDGET", 20_000)
+    convolve, seen = torch.nn.functional.conv2d, []
+
+    def record(*inputs: Any) -> torch.Tensor:
+        seen.append(convolve(*inputs))
+        return seen[-1]
+
+    monkeypatch.setattr(dense.F, "conv2d", record)
+    for precision, wanted in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
+        seen.clear()
+        predictor.score_maps(image, ["code"], MapSettings(4, precision=precision))  # type: ignore[arg-type]
+        assert {made.dtype for made in seen} == {wanted}
+    network = dense.DenseNetwork(predictor.detector.encoder, 32)  # type: ignore[arg-type]
+    assert len(list(network.strips(torch.zeros(1, 150, 64), Grid(150, 64, 32, 4)))) > 1
