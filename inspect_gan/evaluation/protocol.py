@@ -103,7 +103,7 @@ class AllScores:
             chosen = (rows[:, None] * len(fine.cols) + cols).ravel()
             patches = {name: values[chosen] for name, values in patches.items()}
         else:
-            _, grid, patches = self._predictor.maps_and_patches(image, self._detector_names, self._patch_settings)
+            grid, patches = self._predictor.patch_scores(image, self._detector_names, self._patch_settings)
         of_baselines = self._baselines.maps(image, self._settings)
         return maps | of_baselines, grid, patches | _patch_means(of_baselines, grid)
 
@@ -111,7 +111,7 @@ class AllScores:
         """The conformal quantile of each score's patches on held-out normal images, see `scoring.calibration`."""
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
         for image in held_out:
-            _, grid, patches = self._predictor.maps_and_patches(image, self._detector_names, self._patch_settings)
+            grid, patches = self._predictor.patch_scores(image, self._detector_names, self._patch_settings)
             patches |= _patch_means(self._baselines.maps(image, self._settings), grid)
             for name, part in parts.items():
                 part.append(patches[name])

@@ -133,8 +133,10 @@ def test_shared_work_gives_the_scores_of_single_patches(name: str, stride: int) 
     predictor = Predictor(detector, Preprocess(size=32, channels=1), device="cpu", batch_size=7)
     names = [score for score in ("code", "doubt") if score in detector.score_table()]
     settings = MapSettings(stride, "uniform")
-    maps = predictor.score_maps(Image(pixels, 8), names, settings)
-    grid, scores = predictor.patch_scores(Image(pixels, 8), names, settings)
+    maps, _, patches = predictor.maps_and_patches(Image(pixels, 8), [*names, "res_l1"], settings)
+    grid, scores = predictor.patch_scores(Image(pixels, 8), [*names, "res_l1"], settings)
+    for score, wanted in scores.items():
+        np.testing.assert_allclose(patches[score], wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
     for score in names:
         stitcher = Stitcher(grid, "uniform")
         stitcher.add(0, scores[score])
