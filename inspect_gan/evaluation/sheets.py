@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from inspect_gan.datasets.samples import Sample
 from inspect_gan.evaluation.protocol import Evaluation, stored_maps
 from inspect_gan.imaging import Image
 from inspect_gan.reporting.pictures import displayed, draw_contour
@@ -14,6 +15,7 @@ from inspect_gan.scoring.regions import THRESHOLD, Limits, find_regions
 
 TILE = 192  # px of the image shown around a place
 COLUMNS, ROWS = 5, 3
+PER_IMAGE = 3  # false alarms shown of one image, which often repeats the same one
 _CAPTION = 34  # px below each tile
 _GAP = 6
 _TRUTH, _ALARM = (80, 220, 80), (255, 64, 64)
@@ -30,15 +32,16 @@ class Place:
 
 
 def false_alarms(evaluation: Evaluation, out: Path) -> list[Place]:
-    """The regions above the threshold that touch no defect, highest peaks first; as many as a sheet holds."""
+    """The regions above the threshold that touch no defect, highest peaks first; at most `PER_IMAGE` of one image, as
+    many as a sheet holds."""
     places: list[Place] = []
     for number, (units, mask) in enumerate(stored_maps(out, [image.sample for image in evaluation.images])):
-        everything = find_regions(units, Limits(area=0, peak=1.0))
-        for region in everything:
+        alarms: list[Place] = []
+        for region in find_regions(units, Limits(area=0, peak=THRESHOLD)):  # beyond these limits is every region
             x0, y0, x1, y1 = region.box
-            if not (mask[y0:y1, x0:x1] & (units[y0:y1, x0:x1] > THRESHOLD)).any():
-                places.append(Place(number, region.box, region.peak, f"peak {region.peak:.2f}, {region.area} px"))
-        places = _worst(places)
+            if len(alarms) < PER_IMAGE and not (mask[y0:y1, x0:x1] & (units[y0:y1, x0:x1] > THRESHOLD)).any():
+                alarms.append(Place(number, region.box, region.peak, f"peak {region.peak:.2f}, {region.area} px"))
+        places = sorted([*places, *alarms], key=lambda place: -place.rank)[: COLUMNS * ROWS]
     return places
 
 
@@ -67,7 +70,7 @@ def sheet(places: Sequence[Place], evaluation: Evaluation, out: Path, load: Call
         if here:
             grey = displayed(load(samples[number].image))
             for place in here:
-                tiles[place] = _tile(place, grey, units, mask, samples[number].image.name)
+                tiles[place] = _tile(place, grey, units, mask, _name(samples[number]))
     columns = max(min(COLUMNS, len(places)), 1)
     rows = max(-(-len(places) // columns), 1)
     page = np.full((rows * (TILE + _CAPTION + _GAP), columns * (TILE + _GAP), 3), 255, dtype=np.uint8)
@@ -79,8 +82,8 @@ def sheet(places: Sequence[Place], evaluation: Evaluation, out: Path, load: Call
     return page
 
 
-def _worst(places: list[Place]) -> list[Place]:
-    return sorted(places, key=lambda place: -place.rank)[: COLUMNS * ROWS]
+def _name(sample: Sample) -> str:
+    return f"{sample.kind}/{sample.image.name}" if sample.kind else sample.image.name
 
 
 def _tile(place: Place, grey: np.ndarray, units: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
