@@ -194,7 +194,7 @@ class Inspector:
         from inspect_gan.evaluation.writing import write_evaluation
 
         detector, out = self.predictor.detector, Path(out)
-        names = [detector.score_name(name) for name in scores] if scores else list(detector.score_table())
+        names = list(dict.fromkeys(map(detector.score_name, scores or detector.score_table())))
         calibration = self.calibration(names[0] if scores else None, stride)
         evaluation = evaluate(
             self.predictor,

@@ -8,6 +8,7 @@ from inspect_gan.evaluation import counts
 from inspect_gan.evaluation.curves import ScoreCurve, aligned
 
 REPLICATES = 1000
+SEED = 0
 LEVEL = 0.95
 IMAGE_BINS = 1 << 10  # about 28 KiB per image and curve
 _TOGETHER = 50  # replicates in memory
@@ -20,7 +21,7 @@ METRICS = {
 
 
 def bootstrap(
-    curves: Sequence[ScoreCurve], metrics: Sequence[str], replicates: int = REPLICATES, seed: int = 0
+    curves: Sequence[ScoreCurve], metrics: Sequence[str], replicates: int = REPLICATES, seed: int = SEED
 ) -> Mapping[str, tuple[float, float]]:
     """95 % percentile intervals {metric: (low, high)} of metrics pooled over images (Efron 1979).
 

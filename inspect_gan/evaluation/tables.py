@@ -1,5 +1,6 @@
 """metrics.json for machines, metrics.md for people: what each says of an evaluation."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from inspect_gan.evaluation import bootstrap
 from inspect_gan.evaluation.coverage import Coverage
 from inspect_gan.evaluation.metrics import auroc, average_precision
 from inspect_gan.evaluation.protocol import COVERAGE_FPR, Evaluation, ImageOutcome, map_file
-from inspect_gan.evaluation.tally import Estimate, ScoreResult, finite
+from inspect_gan.evaluation.tally import Estimate, ScoreResult
 from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.verdict import Verdict
 
@@ -19,14 +20,19 @@ def record(evaluation: Evaluation, calibration: Calibration, header: Mapping[str
     """All figures for metrics.json, None where undefined. header: what it says of the run, with its "run" name."""
     calibrated, at_fpr = evaluation.calibrated, evaluation.coverage
     good = [image for image in evaluation.images if not image.defective]
-    return finite(
+    return _finite(
         {
             **header,
             "score": evaluation.score,
             "images": len(evaluation.images),
             "defect_pixels": evaluation.defect_pixels,
             "results": [result.row() for result in evaluation.results],
-            "bootstrap": {"units": "images", "level": bootstrap.LEVEL, "replicates": bootstrap.REPLICATES, "seed": 0},
+            "bootstrap": {
+                "units": "images",
+                "level": bootstrap.LEVEL,
+                "replicates": bootstrap.REPLICATES,
+                "seed": bootstrap.SEED,
+            },
             "operating_point": {
                 "threshold": calibration.threshold,
                 "origin": calibration.origin,
@@ -196,3 +202,12 @@ def _cell(value: float | Estimate) -> str:
 
 def _percent(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.1%}"
+
+
+def _finite(tree: Any) -> Any:
+    """The same for JSON: None in place of figures that are not defined (NaN) or not finite."""
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

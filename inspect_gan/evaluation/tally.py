@@ -1,6 +1,5 @@
 """What is counted of one score, image after image, and the row of the table that comes of it."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -113,12 +112,3 @@ class Tally:
             patch_threshold=self.patch_threshold,
             patch_found=prf_of_counts(hits, flagged, anomalous),
         )
-
-
-def finite(tree: Any) -> Any:
-    """The same for JSON: None in place of figures that are not defined (NaN) or not finite."""
-    if isinstance(tree, dict):
-        return {key: finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [finite(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

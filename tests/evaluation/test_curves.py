@@ -151,19 +151,21 @@ def test_blocks_and_merged_parts_count_like_the_whole(monkeypatch: pytest.Monkey
         np.testing.assert_allclose(other.overlap, whole.overlap)
 
 
-def test_memory_does_not_follow_the_number_of_pixels() -> None:
+def test_memory_does_not_follow_the_number_of_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "BLOCK", 1 << 14)
+
     def peak(side: int) -> int:
         scores = np.random.default_rng(0).random((side, side), dtype=np.float32)
         mask = scores > 0.99
         tracemalloc.start()
-        curve = ScoreCurve(1 << 12)
+        curve = ScoreCurve(1 << 10)
         curve.update(scores, mask)
         curve.auroc()
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return highest
 
-    assert peak(4000) < 1.2 * peak(1600)
+    assert peak(1200) < 1.2 * peak(300)
 
 
 def test_curves_of_images_on_common_bins_sum_to_the_pooled_curve() -> None:

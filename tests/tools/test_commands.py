@@ -170,7 +170,7 @@ def test_fail_on_ng(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 def evaluated(trained: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluation") / "ev"
     with pytest.raises(SystemExit) as stop:
-        main(["evaluate", str(trained), "--images", str(data), "--out", str(out), "--raw"])
+        main(["evaluate", str(trained), "--images", str(data), "--out", str(out), "--stride", "16", "--raw"])
     assert stop.value.code in (0, None)
     return out
 
@@ -271,7 +271,8 @@ def test_evaluate_with_separate_masks_and_its_refusals(
 ) -> None:
     images, masks = data / "test" / "defect", data / "ground_truth" / "defect"
     out = ["--out", tmp_path / "ev"]
-    assert run(capsys, "evaluate", trained, "--images", images, "--masks", masks, *out)[0] == 0
+    arguments = ["--images", images, "--masks", masks, "--score", "res_l1", "--stride", "32"]
+    assert run(capsys, "evaluate", trained, *arguments, *out)[0] == 0
     code, _, err = run(capsys, "evaluate", trained, "--images", data / "train" / "good", "--masks", masks, *out)
     assert code == 2
     assert "mask" in err
