@@ -4,8 +4,20 @@ from pathlib import Path
 
 from setuptools import setup
 
-ENGINE = ("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting", "toys", "benchmark")
+ENGINE = (
+    "imaging",
+    "patches",
+    "objectives",
+    "training",
+    "scoring",
+    "evaluation",
+    "reporting",
+    "export",
+    "toys",
+    "benchmark",
+)
 OUTSIDE = ("models", "datasets", "tools")
+EXPORT = ["onnx", "onnxscript", "onnxruntime"]
 
 setup(
     name="inspect-gan",
@@ -38,6 +50,9 @@ setup(
         "matplotlib",
         "jinja2",
     ],
-    extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"]},
+    extras_require={
+        "export": EXPORT,
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML", *EXPORT],
+    },
     entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:main"]},
 )

@@ -200,6 +200,7 @@ class AnoGAN(LatentGAN):
     settings_class = AnoGANSettings
     settings: AnoGANSettings
     view_class = AnoGANView
+    searches = True
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), NATURAL),
         **dict.fromkeys(("wgan", "wgan_gp"), f"{UNCALIBRATED}; {NO_BATCH_NORM}"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inspect_gan.hardware import Precision
     from inspect_gan.imaging import Image
     from inspect_gan.inspector import Inspector
-    from inspect_gan.scoring.predict import MapSettings
+    from inspect_gan.scoring.maps import MapSettings
     from inspect_gan.training.loop import Trainer
 
 # The published network, as the peer has it.
