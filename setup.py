@@ -23,7 +23,6 @@ setup(
         "torch>=2.10",
         "torchvision",
         "lightning-fabric>=2.4,!=2.6.2,!=2.6.3",
-        "kornia",
         "opencv-python-headless",
         "scikit-image",
         "scipy",
