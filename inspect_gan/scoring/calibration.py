@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import betaincinv
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Resolved
@@ -42,6 +41,8 @@ def false_alarm_interval(samples: int, alpha: float, level: float = 0.95) -> tup
 
     It is Beta(N + 1 - k, k) distributed whatever the scores are, as long as they are exchangeable.
     """
+    from scipy.special import betaincinv  # slow to import, and needed by new calibrations only
+
     k = math.ceil((samples + 1) * (1 - alpha) - 1e-9)
     tail = (1 - level) / 2
     low, high = betaincinv(samples + 1 - k, k, [tail, 1 - tail])
