@@ -38,5 +38,5 @@ setup(
         "jinja2",
     ],
     extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"]},
-    entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:main"]},
+    entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:process"]},
 )
