@@ -35,7 +35,6 @@ setup(
         "torch>=2.10",
         "torchvision",
         "lightning-fabric>=2.4,!=2.6.2,!=2.6.3",
-        "kornia",
         "opencv-python-headless",
         "scikit-image",
         "scipy",
@@ -54,5 +53,5 @@ setup(
         "export": EXPORT,
         "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML", *EXPORT],
     },
-    entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:main"]},
+    entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:process"]},
 )

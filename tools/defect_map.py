@@ -47,6 +47,6 @@ def defect_map(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["defect_map", *sys.argv[1:]])
+    process(["defect_map", *sys.argv[1:]])

@@ -34,6 +34,6 @@ def export(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["export", *sys.argv[1:]])
+    process(["export", *sys.argv[1:]])

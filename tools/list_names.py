@@ -34,6 +34,6 @@ def list_names(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["list", *sys.argv[1:]])
+    process(["list", *sys.argv[1:]])

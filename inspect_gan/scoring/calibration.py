@@ -42,7 +42,7 @@ def false_alarm_interval(samples: int, alpha: float, level: float = 0.95) -> tup
 
     It is Beta(N + 1 - k, k) distributed whatever the scores are, as long as they are exchangeable.
     """
-    from scipy.special import betaincinv  # a tenth of a second that inspection does without
+    from scipy.special import betaincinv  # slow to import, and needed by new calibrations only
 
     k = math.ceil((samples + 1) * (1 - alpha) - 1e-9)
     tail = (1 - level) / 2
