@@ -1,6 +1,8 @@
 """Exported detectors give the trained detector's scores, maps and verdicts, without torch."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.inspection import open_inspector
 from inspect_gan.inspector import Inspector
 from inspect_gan.scoring.folding import folded
+from inspect_gan.scoring.maps import MapSettings
 
 TINY = ("detector.width=4", "detector.nz=8", "training.batch_size=8", "scoring.target_fpr=0.05")
 
@@ -87,6 +90,22 @@ def test_inspection_imports_no_torch(exported: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert (tmp_path / "maps" / "report.html").is_file()
     assert json.loads((tmp_path / "maps" / "results.json").read_text())["header"]["run"] == "texture"
+
+
+def test_the_guides_example_needs_numpy_and_the_runtime_alone(run: Inspector, exported: Path, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(import json.*?)```", guide, flags=re.DOTALL)
+    assert example.count("\n") <= 30
+    shutil.copy(exported, tmp_path / "scorer.onnx")
+    np.save(tmp_path / "image.npy", texture(8))
+    code = f"{example}\nimport sys\nassert not {{'torch', 'inspect_gan'}} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    units = np.array([[float(value) for value in row.split()] for row in re.findall(r"\[([^\[\]]+)\]", done.stdout)])
+    settings = MapSettings(16, precision="32-true")
+    grid, wanted = run.predictor.patch_scores(run.read(texture(8)), ["res_ssim"], settings)
+    calibration = ExportedInspector(exported).calibration()
+    whole = wanted["res_ssim"].reshape(len(grid.rows), len(grid.cols))[: len(units), : units.shape[1]]
+    np.testing.assert_allclose(units, calibration.normalise(whole), atol=0.006)
 
 
 def test_what_is_not_in_the_file_is_refused(exported: Path) -> None:
