@@ -4,7 +4,11 @@ from pathlib import Path
 
 from setuptools import setup
 
-ENGINE = ("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting", "toys", "benchmark")
+ENGINE = (
+    *("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting"),
+    *("ablation", "toys", "benchmark"),
+)
+RAY = ["ray>=2.40"]
 OUTSIDE = ("models", "datasets", "tools")
 
 setup(
@@ -18,7 +22,11 @@ setup(
     packages=["inspect_gan", "inspect_gan.configs"] + [f"inspect_gan.{room}" for room in ENGINE + OUTSIDE],
     package_dir={"inspect_gan": "inspect_gan", "inspect_gan.configs": "configs"}
     | {f"inspect_gan.{room}": room for room in OUTSIDE},
-    package_data={"inspect_gan.configs": ["*.yaml"], "inspect_gan.reporting": ["*.html"]},
+    package_data={
+        "inspect_gan.configs": ["*.yaml", "ablations/*.yaml"],
+        "inspect_gan.reporting": ["*.html"],
+        "inspect_gan.ablation": ["*.html"],
+    },
     install_requires=[
         "torch>=2.10",
         "torchvision",
@@ -39,6 +47,9 @@ setup(
         "matplotlib",
         "jinja2",
     ],
-    extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"]},
+    extras_require={
+        "ray": RAY,
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML", *RAY],
+    },
     entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:main"]},
 )

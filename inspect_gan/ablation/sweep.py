@@ -1,0 +1,96 @@
+"""A sweep from its plan to the results: what is left to do, in which order, and what a person sees of it."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from inspect_gan.ablation.engines import Engine
+from inspect_gan.ablation.folder import CELLS, CellFolder, Result, locked
+from inspect_gan.ablation.plan import Cell, Plan, write_plan
+from inspect_gan.ablation.progress import Board
+from inspect_gan.errors import InspectGanError
+
+LOCK = "sweep.lock"
+LOOK_SECONDS = 0.5
+
+
+def results_of(out: Path, cells: Sequence[Cell]) -> dict[str, Result]:
+    """Results of the cells that have one, by id."""
+    found = {cell.id: CellFolder(out / CELLS / cell.id).result() for cell in cells}
+    return {key: result for key, result in found.items() if result is not None}
+
+
+def forget_failures(out: Path, cells: Sequence[Cell]) -> None:
+    """Let failed and collapsed cells run again."""
+    for key, result in results_of(out, cells).items():
+        if result.outcome.status != "done":
+            CellFolder(out / CELLS / key).forget()
+
+
+def first_of_each_detector(plan: Plan) -> list[Cell]:
+    """One cell per detector, to measure what it costs."""
+    found: dict[str, Cell] = {}
+    for cell in plan.cells:
+        found.setdefault(plan.detector(cell), cell)
+    return list(found.values())
+
+
+@contextmanager
+def opened(out: Path, plan: Plan) -> Iterator[None]:
+    """A sweep's folder with its plan, while no other sweep works in it. Raises InspectGanError when one does."""
+    with locked(out / LOCK, f"another sweep works in {out}: wait for its end, or choose another --out"):
+        write_plan(out, plan)
+        yield
+
+
+def run_cells(out: Path, plan: Plan, cells: Sequence[Cell], engine: Engine, console: Console) -> bool:
+    """Bring every cell to its result, those that have one excepted. Returns whether all have one in the end.
+
+    On SIGINT or SIGTERM the running cells are stopped and KeyboardInterrupt is raised; they go on at the next start.
+    """
+    board = Board(plan, cells, results_of(out, cells), console)
+    waiting = [cell for cell in dict.fromkeys(cell.id for cell in cells) if cell not in board.results]
+    running: dict[Future[bool], str] = {}
+    with _terminable(), board, engine:
+        while waiting or running:
+            while waiting and len(running) < engine.workers:
+                key = waiting.pop(0)
+                board.start(key)
+                running[engine.submit(out / CELLS / key)] = key
+            done, _ = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                key = running.pop(future)
+                board.finish(key, CellFolder(out / CELLS / key).result(), _loss(future))
+            board.show(engine.workers)
+    return not board.lost
+
+
+def _loss(future: Future[bool]) -> str | None:
+    """Why a cell came back without a result. Raises InspectGanError where no cell could have one, as on a full disk."""
+    error = future.exception()
+    if isinstance(error, InspectGanError):
+        raise error
+    return None if error is None else f"its worker was lost ({str(error).strip().splitlines()[0]})"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a sweep as Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: signals are the application's affair
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
