@@ -86,11 +86,15 @@ class Ray:
         self._ray: Any = ray
         self._job = job
         address = os.environ.get("RAY_ADDRESS")
-        start = {} if address else {"num_cpus": workers * job.threads}
-        ray.init(
-            address=address or "local", include_dashboard=False, log_to_driver=False, logging_level="warning", **start
+        settings: dict[str, Any] = (
+            {"address": address}
+            if address
+            else {"address": "local", "num_cpus": workers * job.threads, "include_dashboard": False}
         )
-        self._task = ray.remote(num_cpus=job.threads, num_gpus=1 if gpus else 0, max_retries=RAY_RETRIES)(_on_worker)
+        self._ray.init(log_to_driver=False, logging_level="WARNING", **settings)
+        self._task = self._ray.remote(num_cpus=job.threads, num_gpus=1 if gpus else 0, max_retries=RAY_RETRIES)(
+            _on_worker
+        )
         self._submitted: list[tuple[Any, Future[bool]]] = []
 
     @property
