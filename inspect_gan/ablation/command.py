@@ -12,6 +12,7 @@ from inspect_gan.ablation.engines import Engine, Local, Ray, cores
 from inspect_gan.ablation.grid import DataEntry, Limits, load_grid
 from inspect_gan.ablation.plan import Plan, make_plan
 from inspect_gan.ablation.progress import budget_lines
+from inspect_gan.ablation.report import INDEX, RESULTS_CSV, TABLES_MD, TABLES_TEX, write_report
 from inspect_gan.ablation.supervise import Job
 from inspect_gan.ablation.sweep import first_of_each_detector, forget_failures, opened, results_of, run_cells
 from inspect_gan.errors import InspectGanError
@@ -55,7 +56,14 @@ def run_ablation(source: str | Path, overrides: Iterable[str], out: Path, option
         cells = first_of_each_detector(plan) if options.trial else plan.cells
         job = _job(grid.limits, workers)
         engine: Engine = Local(job, workers, gpus) if options.engine == "local" else Ray(job, workers, gpus)
-        run_cells(out, plan, cells, engine, console)
+        try:
+            run_cells(out, plan, cells, engine, console)
+        finally:
+            if results_of(out, plan.cells):
+                write_report(out)
+                console.print(
+                    f"report: {out / INDEX}\ntables: {out / TABLES_MD}, {out / TABLES_TEX}, {out / RESULTS_CSV}"
+                )
         if options.trial:
             console.print("\n".join(budget_lines(plan, results_of(out, plan.cells), workers)))
 

@@ -16,7 +16,10 @@ from inspect_gan.tricks import TRICKS
 
 PACKAGED = "ablations"  # folder of the packaged grids
 # Columns of the tables, which no axis may be called like.
-RESERVED = ("cell", "data", "seed", "score", "score_name", "status", "reason", "seconds", "peak_mb")
+RESERVED = (
+    *("cell", "data", "seed", "score", "score_name", "status", "reason", "attempts", "seconds", "peak_mb"),
+    *("axis", "reference", "value", "metric", "n", "mean", "low", "high", "effect_size", "p", "p_holm"),
+)
 
 
 class DrawnData(Settings):
