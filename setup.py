@@ -8,7 +8,7 @@ ENGINE = (
     *("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting"),
     *("ablation", "toys", "benchmark"),
 )
-RAY = ["ray>=2.40"]
+RAY = ["ray>=2.40; python_version < '3.15'"]  # later ones have no wheels yet
 OUTSIDE = ("models", "datasets", "tools")
 
 setup(

@@ -7,14 +7,14 @@ from typing import Literal
 
 from rich.console import Console
 
-from inspect_gan.ablation.data import open_data
+from inspect_gan.ablation.data import UNDRAWN, open_data
 from inspect_gan.ablation.engines import Engine, Local, Ray, cores
 from inspect_gan.ablation.grid import DataEntry, Limits, load_grid
 from inspect_gan.ablation.plan import Plan, make_plan
 from inspect_gan.ablation.progress import budget_lines
 from inspect_gan.ablation.report import INDEX, RESULTS_CSV, TABLES_MD, TABLES_TEX, write_report
 from inspect_gan.ablation.supervise import Job
-from inspect_gan.ablation.sweep import first_of_each_detector, forget_failures, opened, results_of, run_cells
+from inspect_gan.ablation.sweep import first_of_each_detector, forget_failures, reserved, results_of, run_cells
 from inspect_gan.errors import InspectGanError
 
 DRAWINGS = "data"
@@ -41,31 +41,46 @@ def run_ablation(source: str | Path, overrides: Iterable[str], out: Path, option
     grid, lines = load_grid(source, overrides)
     if options.data:
         grid = grid.model_copy(update={"data": _named(options.data)})
-    data = {name: open_data(name, entry, out / DRAWINGS, draw=not options.dry_run) for name, entry in grid.data.items()}
-    plan = make_plan(grid, lines, data)
-    gpus = _gpus(plan)
-    workers = options.workers or len(gpus) or cores()
-    workers = min(workers, len(plan.identities))
+    data = {name: open_data(name, entry, out / DRAWINGS, draw=False) for name, entry in grid.data.items()}
     if options.dry_run:
-        console.print("\n".join(budget_lines(plan, results_of(out, plan.cells), workers)))
+        plan = make_plan(grid, lines, data)
+        console.print("\n".join(budget_lines(plan, results_of(out, plan.cells), _workers(plan, options))))
         return
-    with opened(out, plan):
-        if options.retry_failed:
-            forget_failures(out, plan.cells)
+    with reserved(out):
+        for name, files in data.items():
+            if files.digest == UNDRAWN:
+                console.print(f"drawing images: {out / DRAWINGS}")
+                data[name] = open_data(name, grid.data[name], out / DRAWINGS)
+        plan = make_plan(grid, lines, data)
+        _sweep(out, plan, grid.limits, options, console)
+
+
+def _sweep(out: Path, plan: Plan, limits: Limits, options: Options, console: Console) -> None:
+    workers = _workers(plan, options)
+
+    def say_budget() -> None:
         console.print("\n".join(budget_lines(plan, results_of(out, plan.cells), workers)))
-        cells = first_of_each_detector(plan) if options.trial else plan.cells
-        job = _job(grid.limits, workers)
-        engine: Engine = Local(job, workers, gpus) if options.engine == "local" else Ray(job, workers, gpus)
-        try:
-            run_cells(out, plan, cells, engine, console)
-        finally:
-            if results_of(out, plan.cells):
-                write_report(out)
-                console.print(
-                    f"report: {out / INDEX}\ntables: {out / TABLES_MD}, {out / TABLES_TEX}, {out / RESULTS_CSV}"
-                )
-        if options.trial:
-            console.print("\n".join(budget_lines(plan, results_of(out, plan.cells), workers)))
+
+    if options.retry_failed:
+        forget_failures(out, plan.cells)
+    say_budget()
+    cells = first_of_each_detector(plan) if options.trial else plan.cells
+    job, gpus = _job(limits, workers), _gpus(plan)
+    engine: Engine = Local(job, workers, gpus) if options.engine == "local" else Ray(job, workers, gpus)
+    try:
+        if not run_cells(out, plan, cells, engine, console):
+            console.print("some cells lost their worker and have no result: the same command runs them again")
+    finally:
+        if results_of(out, plan.cells):
+            write_report(out)
+            tables = ", ".join(str(out / name) for name in (TABLES_MD, TABLES_TEX, RESULTS_CSV))
+            console.print(f"report: {out / INDEX}\ntables: {tables}")
+    if options.trial:
+        say_budget()
+
+
+def _workers(plan: Plan, options: Options) -> int:
+    return min(options.workers or len(_gpus(plan)) or cores(), len(plan.identities))
 
 
 def _job(limits: Limits, workers: int) -> Job:

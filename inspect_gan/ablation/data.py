@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def open_data(name: str, entry: DataEntry, drawings: Path, *, draw: bool = True)
         if not _complete(folder):
             if not draw:
                 return DataFiles((), (), UNDRAWN)
+            shutil.rmtree(folder, ignore_errors=True)  # what an interrupted drawing left
             write_dataset(folder, **entry.draw.model_dump())
         entry = DataEntry(train=folder)
     assert entry.train is not None

@@ -85,13 +85,14 @@ class Ray:
             raise InspectGanError("--engine ray needs Ray: pip install 'inspect-gan[ray]'") from None
         self._ray: Any = ray
         self._job = job
+        self._gpus = bool(gpus)
         address = os.environ.get("RAY_ADDRESS")
         settings: dict[str, Any] = (
             {"address": address}
             if address
             else {"address": "local", "num_cpus": workers * job.threads, "include_dashboard": False}
         )
-        self._ray.init(log_to_driver=False, logging_level="WARNING", **settings)
+        self._ray.init(log_to_driver=False, logging_level="ERROR", **settings)
         self._task = self._ray.remote(num_cpus=job.threads, num_gpus=1 if gpus else 0, max_retries=RAY_RETRIES)(
             _on_worker
         )
@@ -100,7 +101,9 @@ class Ray:
     @property
     def workers(self) -> int:
         """Grows and shrinks with the cluster."""
-        return max(int(self._ray.cluster_resources().get("CPU", 0)) // self._job.threads, 1)
+        has = self._ray.cluster_resources()
+        by_cores = int(has.get("CPU", 0)) // self._job.threads
+        return max(min(by_cores, int(has.get("GPU", 0))) if self._gpus else by_cores, 1)
 
     def submit(self, cell: Path) -> Future[bool]:
         reference = self._task.remote(str(cell.absolute()), self._job)

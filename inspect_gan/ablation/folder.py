@@ -86,7 +86,7 @@ class CellFolder:
         self._write(RESULT, asdict(result))
 
     def forget(self) -> None:
-        """Make a finished cell unfinished; what it trained stays until it starts again."""
+        """Make a finished cell unfinished; it goes on from what it trained."""
         for name in (RESULT, OUTCOME, USAGE):
             (self.path / name).unlink(missing_ok=True)
 

@@ -1,16 +1,17 @@
 """A sweep from its plan to the results: what is left to do, in which order, and what a person sees of it."""
 
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from inspect_gan.ablation.engines import Engine
-from inspect_gan.ablation.folder import CELLS, CellFolder, Result, locked
+from inspect_gan.ablation.folder import CELLS, RUN, CellFolder, Result, locked
 from inspect_gan.ablation.plan import Cell, Plan, write_plan
 from inspect_gan.ablation.progress import Board
 from inspect_gan.errors import InspectGanError
@@ -28,6 +29,8 @@ def results_of(out: Path, cells: Sequence[Cell]) -> dict[str, Result]:
 def forget_failures(out: Path, cells: Sequence[Cell]) -> None:
     """Let failed and collapsed cells run again."""
     for key, result in results_of(out, cells).items():
+        if result.outcome.status == "collapsed":  # what it learned is not worth going on from
+            shutil.rmtree(out / CELLS / key / RUN, ignore_errors=True)
         if result.outcome.status != "done":
             CellFolder(out / CELLS / key).forget()
 
@@ -40,19 +43,18 @@ def first_of_each_detector(plan: Plan) -> list[Cell]:
     return list(found.values())
 
 
-@contextmanager
-def opened(out: Path, plan: Plan) -> Iterator[None]:
-    """A sweep's folder with its plan, while no other sweep works in it. Raises InspectGanError when one does."""
-    with locked(out / LOCK, f"another sweep works in {out}: wait for its end, or choose another --out"):
-        write_plan(out, plan)
-        yield
+def reserved(out: Path) -> AbstractContextManager[None]:
+    """A sweep's folder while no other sweep works in it. Raises InspectGanError when one does."""
+    return locked(out / LOCK, f"another sweep works in {out}: wait for its end, or choose another --out")
 
 
 def run_cells(out: Path, plan: Plan, cells: Sequence[Cell], engine: Engine, console: Console) -> bool:
-    """Bring every cell to its result, those that have one excepted. Returns whether all have one in the end.
+    """Write the plan and bring its cells, or some of them, to their results, those that have one excepted. Returns
+    whether all have one in the end.
 
     On SIGINT or SIGTERM the running cells are stopped and KeyboardInterrupt is raised; they go on at the next start.
     """
+    write_plan(out, plan)
     board = Board(plan, cells, results_of(out, cells), console)
     waiting = [cell for cell in dict.fromkeys(cell.id for cell in cells) if cell not in board.results]
     running: dict[Future[bool], str] = {}

@@ -135,7 +135,7 @@ def test_settings_wrong_in_themselves_are_errors(change: str, message: str, make
 
 
 def test_errors_of_settings_name_the_line(grid_file: Path, images: Path) -> None:
-    text = grid_file.read_text().replace("tricks: [input_noise, soft_labels]", "  n:\n    x: {tricks.noise: 1}")
+    text = grid_file.read_text().replace("tricks: [input_noise, soft_labels]", "  mode:\n    x: {tricks.noise: 1}")
     grid_file.write_text(text)
     grid, lines = load_grid(grid_file)
     data = {"cloth": open_data("cloth", grid.data["cloth"], images)}

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from inspect_gan.ablation.engines import Local, Ray
 from inspect_gan.ablation.folder import Outcome, Result, Usage
-from inspect_gan.ablation.plan import Plan
+from inspect_gan.ablation.plan import Plan, write_plan
 from inspect_gan.ablation.progress import Board, budget_lines, clock, seconds_left, seconds_per_cell
 from inspect_gan.ablation.supervise import Job
-from inspect_gan.ablation.sweep import first_of_each_detector, forget_failures, opened, results_of, run_cells
+from inspect_gan.ablation.sweep import first_of_each_detector, forget_failures, reserved, results_of, run_cells
 from inspect_gan.errors import InspectGanError
 
 Make = Callable[..., Plan]
@@ -30,7 +30,7 @@ def quiet() -> Console:
 
 
 def sweep(out: Path, plan: Plan, fake: Fake, workers: int = 2) -> bool:
-    with opened(out, plan):
+    with reserved(out):
         return run_cells(out, plan, plan.cells, Local(Job(command=fake), workers), quiet())
 
 
@@ -54,12 +54,12 @@ from inspect_gan.ablation.engines import Local, Ray
 from inspect_gan.ablation.grid import load_grid
 from inspect_gan.ablation.plan import make_plan
 from inspect_gan.ablation.supervise import Job
-from inspect_gan.ablation.sweep import opened, run_cells
+from inspect_gan.ablation.sweep import reserved, run_cells
 
 grid, lines = load_grid(sys.argv[1])
 out = Path(sys.argv[2])
 plan = make_plan(grid, lines, {name: open_data(name, entry, out) for name, entry in grid.data.items()})
-with opened(out, plan):
+with reserved(out):
     run_cells(out, plan, plan.cells, Local(Job(command=sys.argv[3:]), 2), Console())
 """
 
@@ -92,7 +92,7 @@ def test_a_sweep_killed_at_several_moments_ends_with_every_cell_exactly_once(
 def test_failed_cells_do_not_stop_a_sweep_and_are_repeated_on_request_only(
     make: Make, fake: Fake, tmp_path: Path
 ) -> None:
-    plan, out = make(), tmp_path / "out"
+    plan, out = make("seeds=[0]"), tmp_path / "out"
     bad = plan.cells[0].id
     behave(out, f"if folder.path.name == '{bad}': raise ValueError('no luck')")
     assert sweep(out, plan, fake)
@@ -108,18 +108,15 @@ def test_failed_cells_do_not_stop_a_sweep_and_are_repeated_on_request_only(
     assert results_of(out, plan.cells)[bad].outcome.status == "done"
 
 
-def test_a_second_sweep_in_the_same_folder_is_refused(make: Make, tmp_path: Path) -> None:
-    plan = make()
-    refused = pytest.raises(InspectGanError, match="another sweep works in")
-    with opened(tmp_path / "out", plan), refused, opened(tmp_path / "out", plan):
+def test_a_second_sweep_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with reserved(tmp_path), pytest.raises(InspectGanError, match="another sweep works in"), reserved(tmp_path):
         pass
 
 
 def test_a_survivor_of_an_earlier_sweep_is_waited_for(make: Make, fake: Fake, tmp_path: Path) -> None:
     plan, out = make("tricks=[]", "seeds=[0]", "axes={}"), tmp_path / "out"
     behave(out, "import time; time.sleep(1)")
-    with opened(out, plan):
-        pass
+    write_plan(out, plan)
     cell = out / "cells" / plan.cells[0].id
     survivor = subprocess.Popen([*fake, str(cell)], stdin=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
     while not notes(out, "begins"):
@@ -154,9 +151,9 @@ def test_lost_workers_leave_their_cell_open(make: Make, fake: Fake, tmp_path: Pa
                 raise ConnectionError("the node is gone")
             return super()._run(cell)
 
-    plan, out = make(), tmp_path / "out"
+    plan, out = make("seeds=[0]", "tricks=[]"), tmp_path / "out"
     console = quiet()
-    with opened(out, plan):
+    with reserved(out):
         assert not run_cells(out, plan, plan.cells, Shaky(Job(command=fake), 2), console)
     assert set(results_of(out, plan.cells)) == {cell.id for cell in plan.cells} - {plan.cells[1].id}
     assert isinstance(console.file, io.StringIO)
@@ -164,9 +161,9 @@ def test_lost_workers_leave_their_cell_open(make: Make, fake: Fake, tmp_path: Pa
 
 
 def test_cells_are_spread_over_the_gpus(make: Make, fake: Fake, tmp_path: Path) -> None:
-    plan, out = make(), tmp_path / "out"
+    plan, out = make("seeds=[0]"), tmp_path / "out"
     behave(out, "import os, time; note(folder, 'gpu' + os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(0.2)")
-    with opened(out, plan):
+    with reserved(out):
         run_cells(out, plan, plan.cells, Local(Job(command=fake), 2, ("3", "5")), quiet())
     assert notes(out, "gpu3").total() and notes(out, "gpu5").total()
     assert notes(out, "gpu").total() == len(plan.cells)
@@ -189,7 +186,7 @@ def test_a_lost_ray_worker_is_replaced_in_mid_cell(make: Make, fake: Fake, tmp_p
         "except FileExistsError:\n"
         "    pass\n",
     )
-    with opened(out, plan):
+    with reserved(out):
         assert run_cells(out, plan, plan.cells, Ray(Job(command=fake), 2), quiet())
     assert set(results_of(out, plan.cells)) == {cell.id for cell in plan.cells}
     (killed,) = notes(out, "kills")
