@@ -316,13 +316,17 @@ def _known_keys(model: type[BaseModel], parents: list[str]) -> list[str]:
     return list(inner.model_fields)
 
 
-def _where(dotted: str, lines: Mapping[str, str]) -> str:
+def place_of(dotted: str, lines: Mapping[str, str]) -> str | None:
     """The nearest place in the file at or above a dotted key."""
-    while dotted:
-        if dotted in lines:
-            return f"{lines[dotted]}: "
+    while dotted and dotted not in lines:
         dotted = dotted.rpartition(".")[0]
-    return ""
+    return lines.get(dotted)
+
+
+def _where(dotted: str, lines: Mapping[str, str]) -> str:
+    """The same as the beginning of a message."""
+    place = place_of(dotted, lines)
+    return "" if place is None else f"{place}: "
 
 
 def _without_name(values: Mapping[str, Any]) -> dict[str, Any]:

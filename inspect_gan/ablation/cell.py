@@ -35,7 +35,7 @@ def main(path: Path, work: Callable[[CellFolder], Outcome] | None = None) -> int
                 outcome = Outcome("failed", str(error))
             except Exception as error:
                 traceback.print_exc()
-                outcome = Outcome("failed", traceback.format_exception_only(error)[-1].strip())
+                outcome = Outcome("failed", " ".join(traceback.format_exception_only(error)[-1].split()))
             folder.write_outcome(outcome)
     return 0
 

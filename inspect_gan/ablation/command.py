@@ -1,10 +1,12 @@
 """The whole of `inspect-gan ablate`: grid, data, plan, cells, report."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from rich.console import Console
 
 from inspect_gan.ablation.data import UNDRAWN, open_data
@@ -100,10 +102,6 @@ def _named(paths: tuple[Path, ...]) -> dict[str, DataEntry]:
 
 def _gpus(plan: Plan) -> tuple[str, ...]:
     """Ids of the GPUs that cells will use."""
-    import os
-
-    import torch
-
     if all(values["config"]["training"]["device"] == "cpu" for values in plan.identities.values()):
         return ()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

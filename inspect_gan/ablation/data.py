@@ -78,7 +78,10 @@ def open_data(name: str, entry: DataEntry, drawings: Path, *, draw: bool = True)
 def _digest(train: tuple[Path, ...], test: tuple[Sample, ...]) -> str:
     contents = {
         "train": [sha256(path) for path in train],
-        "test": [[sha256(sample.image), sample.mask and sha256(sample.mask), sample.defective] for sample in test],
+        "test": [
+            [sha256(sample.image), sample.mask and sha256(sample.mask), sample.defective, sample.kind]
+            for sample in test
+        ],
     }
     return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 

@@ -144,7 +144,7 @@ def axes_of(grid: Grid) -> dict[str, tuple[Level, ...]]:
     found: dict[str, tuple[Level, ...]] = {}
     for name, levels in grid.axes.items():
         if isinstance(levels, list):
-            found[name] = tuple(Level(label(value), {name: value}, f"axes.{name}") for value in levels)
+            found[name] = tuple(Level(label(value), flat({name: value}), f"axes.{name}") for value in levels)
         else:
             found[name] = tuple(
                 Level(str(title), flat(settings), f"axes.{name}.{title}") for title, settings in levels.items()
@@ -156,10 +156,13 @@ def axes_of(grid: Grid) -> dict[str, tuple[Level, ...]]:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted keys."""
+    """Nested settings under dotted keys; `objective: mim` is short for `objective.name: mim`."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}.name" if f"{prefix}{key}" in ("detector", "objective") else f"{prefix}{key}"] = value
     return found
 
 

@@ -17,13 +17,12 @@ import inspect_gan
 from inspect_gan.ablation.data import DataFiles
 from inspect_gan.ablation.folder import CELL, CELLS
 from inspect_gan.ablation.grid import Grid, Level, axes_of, flat
-from inspect_gan.config import DEFAULT_DETECTOR, Config, make_config, packaged_configs, put, read_values
+from inspect_gan.config import DEFAULT_DETECTOR, Config, make_config, packaged_configs, place_of, put, read_values
 from inspect_gan.detector import Detector, detectors
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import atomic_text
 from inspect_gan.objectives import objectives
 from inspect_gan.registry import Registry
-from inspect_gan.settings import Settings
 
 PLAN = "plan.json"
 # How often a run saves itself and how it reads images changes no result.
@@ -162,39 +161,38 @@ def planned_data(out: Path, digest: str) -> DataFiles:
 def _config(grid: Grid, levels: Sequence[Level], lines: Mapping[str, str]) -> Config | str:
     """The configuration of a combination, or why there is none."""
     settings: dict[str, Any] = {}
-    written: dict[str, str] = {}
-    parts = [("base", flat(grid.base)), *((level.source, level.settings) for level in levels)]
-    for source, part in parts:
+    places: dict[str, str] = {}
+    for source, part in (("base", flat(grid.base)), *((level.source, level.settings) for level in levels)):
         for key, value in part.items():
             settings[key] = value
-            where = lines.get(f"{source}.{key}") or lines.get(source)
-            if where is not None:
-                written[key] = where
-    detector = str(settings.pop("detector", None) or settings.pop("detector.name", DEFAULT_DETECTOR))
-    objective = settings.get("objective", settings.get("objective.name"))
-    detector_class = detectors.get(detector)
-    if objective is not None and str(objective) in objectives.names():
-        try:
-            detector_class.check_objective(str(objective))
-        except InspectGanError as error:
-            return str(error)
-    skipped = {key for level in levels if level.absent_is_fine for key in level.settings}
-    for key in _foreign(settings, "detector", detector_class.settings_class, detectors):
-        if key not in skipped:
-            return f"{detector} has no setting {key}"
-        del settings[key]
-    values = read_values(detector)[1] if detector in packaged_configs() else {}
-    put(values, "detector.name", detector)
+            if place := place_of(f"{source}.{key}", lines):
+                places[key] = place
+    name = str(settings.get("detector.name", DEFAULT_DETECTOR))
+    detector = detectors.get(name)
+    default = detector.default_objective.get(str(settings.get("detector.preset", "default")), "")
+    objective = str(settings.get("objective.name", default))
+    try:
+        if objective in objectives.names():
+            detector.check_objective(objective)
+    except InspectGanError as error:
+        return str(error)
+    dispensable = {key for level in levels if level.absent_is_fine for key in level.settings}
+    for registry, chosen in ((detectors, name), (objectives, objective)):
+        for key in _foreign(settings, registry, chosen):
+            if key not in dispensable:
+                return f"{chosen} has no setting {key}"
+            del settings[key]
+    values = read_values(name)[1] if name in packaged_configs() else {}
     for key, value in settings.items():
         put(values, key, value)
-    return make_config(values, written)
+    return make_config(values, places)
 
 
-def _foreign(settings: Mapping[str, Any], room: str, own: type[Settings], registry: Registry[Any]) -> list[str]:
-    """Keys of a room's settings that only others of the registry have."""
-    theirs = {key for name in registry.names() for key in registry.get(name).settings_class.model_fields}
-    keys = [key for key in settings if key.startswith(f"{room}.")]
-    return [key for key in keys if key.split(".")[1] in theirs - set(own.model_fields)]
+def _foreign(settings: Mapping[str, Any], registry: Registry[Any], chosen: str) -> list[str]:
+    """Keys of a detector's or an objective's settings that `chosen` lacks and another one has."""
+    fields = {name: set(registry.get(name).settings_class.model_fields) for name in registry.names()}
+    others = set().union(*fields.values()) - fields.get(chosen, set())
+    return [key for key in settings if key.startswith(f"{registry.kind}.") and key.split(".")[1] in others]
 
 
 def _has(detector: Detector, score: str) -> bool:

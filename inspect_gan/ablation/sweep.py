@@ -77,7 +77,9 @@ def _loss(future: Future[bool]) -> str | None:
     error = future.exception()
     if isinstance(error, InspectGanError):
         raise error
-    return None if error is None else f"its worker was lost ({str(error).strip().splitlines()[0]})"
+    if error is None:
+        return None
+    return f"its worker was lost ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
 
 
 @contextmanager

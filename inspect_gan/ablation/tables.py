@@ -142,23 +142,22 @@ def failures_of(found: Collected) -> list[list[str]]:
 
 
 def latex(found: Collected) -> str:
-    """A table environment per data set, for the package booktabs."""
-    parts = ["% \\usepackage{booktabs}"]
+    """A table per data set, for the packages booktabs and longtable: a large grid fills several pages."""
+    parts = [r"% \usepackage{booktabs,longtable}"]
     for data in found.data:
-        head = header(found)
+        columns = "l" * (len(found.axes) + 1) + "r" * (len(found.metrics) + 1)
         lines = [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{tex(data)}. {tex(' '.join(notes(found)))}}}",
-            rf"\begin{{tabular}}{{{'l' * (len(found.axes) + 1)}{'r' * (len(found.metrics) + 1)}}}",
+            rf"\begin{{longtable}}{{{columns}}}",
+            rf"\caption{{{tex(data)}. {tex(' '.join(notes(found)))}}} \\",
             r"\toprule",
-            " & ".join(map(tex, head)) + r" \\",
+            " & ".join(map(tex, header(found))) + r" \\",
             r"\midrule",
+            r"\endhead",
         ]
         for row in found.rows(data):
             texts = [rf"\textbf{{{tex(text)}}}" if bold else tex(text) for text, bold in cells_of(found, row)]
             lines.append(" & ".join(texts) + r" \\")
-        parts += ["\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])]
+        parts.append("\n".join([*lines, r"\bottomrule", r"\end{longtable}"]))
     return "\n\n".join(parts) + "\n"
 
 

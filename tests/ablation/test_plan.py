@@ -118,6 +118,13 @@ def test_a_setting_that_only_another_detector_has_is_not_applicable(make: Make) 
     assert ("rcgan", "with", "off") not in reasons
 
 
+def test_settings_of_an_objective_apply_to_those_that_have_them(make: Make) -> None:
+    plan = make("axes={objective: [mim, minimax]}", "tricks=[]", "base={objective.output: raw, detector: rcgan}")
+    assert [one.reason for one in plan.not_applicable] == ["minimax has no setting objective.output"]
+    objectives = [plan.identities[cell.id]["config"]["objective"] for cell in plan.cells]
+    assert {(one["name"], one["output"]) for one in objectives} == {("mim", "raw")}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

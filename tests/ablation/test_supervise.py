@@ -75,7 +75,7 @@ def test_an_outcome_whose_result_was_never_written_is_taken_up(folder: CellFolde
 @pytest.mark.parametrize(
     ("code", "status", "reason"),
     [
-        ("raise RuntimeError('the pixels\\nran out')", "failed", "RuntimeError: the pixels\nran out"),
+        ("raise RuntimeError('the pixels\\nran out')", "failed", "RuntimeError: the pixels ran out"),
         ("from inspect_gan.errors import *; raise InspectGanError('no such file')", "failed", "no such file"),
         ("from inspect_gan.errors import *; raise UnhealthyTraining('all alike')", "collapsed", "all alike"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "failed", "ended by SIGKILL, .* out of memory"),
