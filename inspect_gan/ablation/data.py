@@ -76,14 +76,9 @@ def open_data(name: str, entry: DataEntry, drawings: Path, *, draw: bool = True)
 
 
 def _digest(train: tuple[Path, ...], test: tuple[Sample, ...]) -> str:
-    contents = {
-        "train": [sha256(path) for path in train],
-        "test": [
-            [sha256(sample.image), sample.mask and sha256(sample.mask), sample.defective, sample.kind]
-            for sample in test
-        ],
-    }
-    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+    learned = [sha256(path) for path in train]
+    tested = [[sha256(one.image), one.mask and sha256(one.mask), one.defective, one.kind] for one in test]
+    return hashlib.sha256(json.dumps([learned, tested]).encode()).hexdigest()
 
 
 def _drawing(draw: DrawnData) -> str:

@@ -84,17 +84,17 @@ def _loss(future: Future[bool]) -> str | None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does."""
+    """SIGTERM ends a sweep as Ctrl-C does, and both do where a shell made a background process deaf to the latter."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not in the main thread: signals are the application's affair
-        yield
-        return
+        before = {}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
