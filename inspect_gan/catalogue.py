@@ -2,7 +2,7 @@
 
 import inspect
 
-from inspect_gan.config import make_config, packaged_configs, takes_penalty
+from inspect_gan.config import GRIDS, make_config, packaged_configs, takes_penalty
 from inspect_gan.datasets.layouts import LAYOUTS
 from inspect_gan.detector import SHARED_SCORES, DetectorSettings, detectors
 from inspect_gan.objectives import Optimizer, objectives
@@ -30,7 +30,7 @@ def catalogue(kind: str) -> dict[str, str]:
     if kind == "datasets":
         return {name: layout.summary for name, layout in LAYOUTS.items()}
     if kind == "grids":
-        return {name: f"ablate {name}" for name in packaged_configs("ablations")}
+        return {name: f"ablate {name}" for name in packaged_configs(GRIDS)}
     return {name: f"--config {name}" for name in packaged_configs()}
 
 

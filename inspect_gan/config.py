@@ -20,6 +20,7 @@ from inspect_gan.registry import did_you_mean
 from inspect_gan.settings import Settings
 
 DEFAULT_DETECTOR = "ganomaly"
+GRIDS = "ablations"  # folder of the packaged grids of `ablate`
 
 
 class PatchSettings(Settings):
@@ -128,7 +129,7 @@ def takes_penalty(detector: type[Detector]) -> bool:
 
 
 def packaged_configs(folder: str = "") -> list[str]:
-    """Names of the configurations that come with the package. folder: "ablations" for the grids of `ablate`."""
+    """Names of the configurations that come with the package. folder: "" for runs, or GRIDS."""
     return sorted(entry.name[:-5] for entry in _packaged(folder).iterdir() if entry.name.endswith(".yaml"))
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from inspect_gan.config import apply_overrides, read_values, validate
+from inspect_gan.config import GRIDS, apply_overrides, read_values, validate
 from inspect_gan.errors import InspectGanError
 from inspect_gan.registry import did_you_mean
 from inspect_gan.settings import Settings
 from inspect_gan.tricks import TRICKS
 
-PACKAGED = "ablations"  # folder of the packaged grids
 # Columns of the tables, which no axis may be called like.
 RESERVED = (
     *("cell", "data", "seed", "score", "score_name", "status", "reason", "attempts", "seconds", "peak_mb"),
@@ -129,7 +128,7 @@ def load_grid(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Grid, 
     Paths in a file are relative to it, those in overrides to the current folder. Raises InspectGanError naming the
     file, the line, the key and the nearest valid key.
     """
-    path, values, lines = read_values(source, PACKAGED)
+    path, values, lines = read_values(source, GRIDS)
     data = values.get("data")
     if isinstance(data, dict):
         values["data"] = {name: _beside(path.parent, entry) for name, entry in data.items()}
