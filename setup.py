@@ -5,17 +5,10 @@ from pathlib import Path
 from setuptools import setup
 
 ENGINE = (
-    "imaging",
-    "patches",
-    "objectives",
-    "training",
-    "scoring",
-    "evaluation",
-    "reporting",
-    "export",
-    "toys",
-    "benchmark",
+    *("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting"),
+    *("export", "ablation", "toys", "benchmark"),
 )
+RAY = ["ray>=2.40; python_version < '3.15'"]  # later ones have no wheels yet
 OUTSIDE = ("models", "datasets", "tools")
 EXPORT = ["onnx", "onnxscript", "onnxruntime"]
 
@@ -30,7 +23,11 @@ setup(
     packages=["inspect_gan", "inspect_gan.configs"] + [f"inspect_gan.{room}" for room in ENGINE + OUTSIDE],
     package_dir={"inspect_gan": "inspect_gan", "inspect_gan.configs": "configs"}
     | {f"inspect_gan.{room}": room for room in OUTSIDE},
-    package_data={"inspect_gan.configs": ["*.yaml"], "inspect_gan.reporting": ["*.html"]},
+    package_data={
+        "inspect_gan.configs": ["*.yaml", "ablations/*.yaml"],
+        "inspect_gan.reporting": ["*.html"],
+        "inspect_gan.ablation": ["*.html"],
+    },
     install_requires=[
         "torch>=2.10",
         "torchvision",
@@ -51,7 +48,8 @@ setup(
     ],
     extras_require={
         "export": EXPORT,
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML", *EXPORT],
+        "ray": RAY,
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML", *EXPORT, *RAY],
     },
     entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:process"]},
 )

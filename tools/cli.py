@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from inspect_gan.errors import InspectGanError
-from inspect_gan.tools import benchmark, defect_map, demo, evaluate, export, list_names, prepare, toys, train
+from inspect_gan.tools import ablate, benchmark, defect_map, demo, evaluate, export, list_names, prepare, toys, train
 
 app: typer.Typer = typer.Typer(
     help="Find defects on textured surfaces with GANs trained on good images only.",
@@ -23,6 +23,7 @@ app.command("train")(train.train)
 app.command("defect_map")(defect_map.defect_map)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("ablate")(ablate.ablate)
 app.command("demo")(demo.demo)
 app.command("benchmark")(benchmark.benchmark)
 app.command("toys")(toys.toys)
