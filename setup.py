@@ -4,8 +4,13 @@ from pathlib import Path
 
 from setuptools import setup
 
-ENGINE = ("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting", "toys", "benchmark")
+ENGINE = (
+    *("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting"),
+    *("export", "ablation", "toys", "benchmark"),
+)
+RAY = ["ray>=2.40; python_version < '3.15'"]  # later ones have no wheels yet
 OUTSIDE = ("models", "datasets", "tools")
+EXPORT = ["onnx", "onnxscript", "onnxruntime"]
 
 setup(
     name="inspect-gan",
@@ -18,12 +23,15 @@ setup(
     packages=["inspect_gan", "inspect_gan.configs"] + [f"inspect_gan.{room}" for room in ENGINE + OUTSIDE],
     package_dir={"inspect_gan": "inspect_gan", "inspect_gan.configs": "configs"}
     | {f"inspect_gan.{room}": room for room in OUTSIDE},
-    package_data={"inspect_gan.configs": ["*.yaml"], "inspect_gan.reporting": ["*.html"]},
+    package_data={
+        "inspect_gan.configs": ["*.yaml", "ablations/*.yaml"],
+        "inspect_gan.reporting": ["*.html"],
+        "inspect_gan.ablation": ["*.html"],
+    },
     install_requires=[
         "torch>=2.10",
         "torchvision",
         "lightning-fabric>=2.4,!=2.6.2,!=2.6.3",
-        "kornia",
         "opencv-python-headless",
         "scikit-image",
         "scipy",
@@ -38,6 +46,10 @@ setup(
         "matplotlib",
         "jinja2",
     ],
-    extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"]},
-    entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:main"]},
+    extras_require={
+        "export": EXPORT,
+        "ray": RAY,
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML", *EXPORT, *RAY],
+    },
+    entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:process"]},
 )

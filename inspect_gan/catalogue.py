@@ -2,7 +2,7 @@
 
 import inspect
 
-from inspect_gan.config import make_config, packaged_configs, takes_penalty
+from inspect_gan.config import GRIDS, make_config, packaged_configs, takes_penalty
 from inspect_gan.datasets.layouts import LAYOUTS
 from inspect_gan.detector import SHARED_SCORES, DetectorSettings, detectors
 from inspect_gan.objectives import Optimizer, objectives
@@ -10,7 +10,8 @@ from inspect_gan.tricks import TRICKS
 
 
 def catalogue(kind: str) -> dict[str, str]:
-    """{name: one line} of "detectors", "objectives", "scores" (detector.score), "tricks", "datasets" or "configs"."""
+    """{name: one line} of "detectors", "objectives", "scores" (detector.score), "tricks", "datasets", "configs" or
+    "grids"."""
     if kind == "detectors":
         return {name: _first_line(detectors.get(name)) for name in detectors.names()}
     if kind == "objectives":
@@ -28,6 +29,8 @@ def catalogue(kind: str) -> dict[str, str]:
         }
     if kind == "datasets":
         return {name: layout.summary for name, layout in LAYOUTS.items()}
+    if kind == "grids":
+        return {name: f"ablate {name}" for name in packaged_configs(GRIDS)}
     return {name: f"--config {name}" for name in packaged_configs()}
 
 

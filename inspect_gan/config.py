@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -18,6 +20,7 @@ from inspect_gan.registry import did_you_mean
 from inspect_gan.settings import Settings
 
 DEFAULT_DETECTOR = "ganomaly"
+GRIDS = "ablations"  # folder of the packaged grids of `ablate`
 
 
 class PatchSettings(Settings):
@@ -125,10 +128,9 @@ def takes_penalty(detector: type[Detector]) -> bool:
     return issubclass(detector.settings_class, PenaltySettings)
 
 
-def packaged_configs() -> list[str]:
-    """Names of the configurations that come with the package."""
-    folder = resources.files("inspect_gan.configs")
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+def packaged_configs(folder: str = "") -> list[str]:
+    """Names of the configurations that come with the package. folder: "" for runs, or GRIDS."""
+    return sorted(entry.name[:-5] for entry in _packaged(folder).iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_config(source: str | Path | None, overrides: Iterable[str] = ()) -> Config:
@@ -139,26 +141,38 @@ def load_config(source: str | Path | None, overrides: Iterable[str] = ()) -> Con
     values: dict[str, Any] = {}
     lines: dict[str, str] = {}
     if source is not None:
-        path, text = _read(source)
-        values, lines = _parse(text, str(path))
+        _, values, lines = read_values(source)
+    apply_overrides(values, lines, overrides)
+    return make_config(values, lines)
+
+
+def read_values(source: str | Path, folder: str = "") -> tuple[Path, dict[str, Any], dict[str, str]]:
+    """A YAML file or the packaged one of that name in `folder`: its path, its values and, per dotted key, where it
+    stands. Raises InspectGanError for a file that cannot be read, is no YAML or holds a key twice."""
+    path, text = _read(source, folder)
+    values, lines = _parse(text, str(path))
+    return path, values, lines
+
+
+def apply_overrides(values: dict[str, Any], lines: dict[str, str], overrides: Iterable[str]) -> None:
+    """Put `key.sub=value` overrides into values, and into lines where they were written."""
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise InspectGanError(f"override '{override}' is not of the form key.sub=value")
         lines[key] = f"override '{override}'"
         try:
-            _put(values, key, yaml.safe_load(value))
+            put(values, key, yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise InspectGanError(f"{lines[key]}: '{value}' is not a YAML value") from error
         except TypeError as error:
             raise InspectGanError(f"{lines[key]}: {error}") from None
-    return make_config(values, lines)
 
 
 def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = None) -> Config:
     """Validate values and resolve detector and objective. lines: dotted key -> where it was written."""
     lines = lines or {}
-    config = _validate(Config, values, "", lines)
+    config = validate(Config, values, "", lines)
     with _located("detector.name", lines):
         detector = detectors.get(str(config.detector.get("name", DEFAULT_DETECTOR)))
     chosen = _without_name(config.detector)
@@ -174,12 +188,12 @@ def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = Non
             f"{_where('detector.penalty', lines)}{detector.name} has no discriminator of pairs (x, z) that a penalty "
             f"distribution could act on: use {joint}, or leave detector.penalty out"
         )
-    settings = _validate(detector.settings_class, {**detector.presets[preset], **chosen}, "detector", lines)
+    settings = validate(detector.settings_class, {**detector.presets[preset], **chosen}, "detector", lines)
     wanted = config.objective or {}
     with _located("objective.name", lines):
         objective = objectives.get(str(wanted.get("name", detector.default_objective[preset])))
         detector.check_objective(objective.name)
-    objective_settings = _validate(objective.settings_class, _without_name(wanted), "objective", lines)
+    objective_settings = validate(objective.settings_class, _without_name(wanted), "objective", lines)
     config = config.model_copy(
         update={
             "detector": {"name": detector.name, **settings.model_dump()},
@@ -203,13 +217,17 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
     return found
 
 
-def _read(source: str | Path) -> tuple[Path, str]:
+def _packaged(folder: str) -> Traversable:
+    return resources.files("inspect_gan.configs").joinpath(folder)
+
+
+def _read(source: str | Path, folder: str) -> tuple[Path, str]:
     path = Path(source)
     if not path.suffix and not path.exists():
-        packaged = resources.files("inspect_gan.configs").joinpath(f"{source}.yaml")
+        packaged = _packaged(folder).joinpath(f"{source}.yaml")
         if packaged.is_file():
             return Path(str(packaged)), packaged.read_text(encoding="utf-8")
-        raise InspectGanError(f"no configuration '{source}': {did_you_mean(str(source), packaged_configs())}")
+        raise InspectGanError(f"no configuration '{source}': {did_you_mean(str(source), packaged_configs(folder))}")
     try:
         return path, path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -246,7 +264,8 @@ def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, str]]:
     return values, lines
 
 
-def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+def put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a dotted key of nested mappings. Raises TypeError where a value has no keys."""
     *parents, last = dotted.split(".")
     for parent in parents:
         inner = values.get(parent)
@@ -263,7 +282,9 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
 M = TypeVar("M", bound=BaseModel)
 
 
-def _validate(model: type[M], values: Mapping[str, Any], prefix: str, lines: Mapping[str, str]) -> M:
+def validate(model: type[M], values: Mapping[str, Any], prefix: str, lines: Mapping[str, str]) -> M:
+    """A model of values that stand under the dotted key `prefix`. Raises InspectGanError for the first wrong one, with
+    where it was written."""
     try:
         return model.model_validate(dict(values))
     except ValidationError as errors:
@@ -287,20 +308,26 @@ def _located(dotted: str, lines: Mapping[str, str]) -> Iterator[None]:
 
 
 def _known_keys(model: type[BaseModel], parents: list[str]) -> list[str]:
+    inner: Any = model
     for parent in parents:
-        inner = model.model_fields[parent].annotation
-        assert isinstance(inner, type) and issubclass(inner, BaseModel)
-        model = inner
-    return list(model.model_fields)
+        # Below a model a field, below a mapping any key.
+        inner = get_args(inner)[1] if get_origin(inner) is dict else inner.model_fields[parent].annotation
+        if get_origin(inner) is UnionType:  # of a model and None
+            inner = get_args(inner)[0]
+    return list(inner.model_fields)
+
+
+def place_of(dotted: str, lines: Mapping[str, str]) -> str | None:
+    """The nearest place in the file at or above a dotted key."""
+    while dotted and dotted not in lines:
+        dotted = dotted.rpartition(".")[0]
+    return lines.get(dotted)
 
 
 def _where(dotted: str, lines: Mapping[str, str]) -> str:
-    """The nearest place in the file at or above a dotted key."""
-    while dotted:
-        if dotted in lines:
-            return f"{lines[dotted]}: "
-        dotted = dotted.rpartition(".")[0]
-    return ""
+    """The same as the beginning of a message."""
+    place = place_of(dotted, lines)
+    return "" if place is None else f"{place}: "
 
 
 def _without_name(values: Mapping[str, Any]) -> dict[str, Any]:

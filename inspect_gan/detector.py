@@ -213,6 +213,7 @@ class Detector(nn.Module, ABC):
     `objectives` names those it can be trained with, each with a note on what changes ("" for a natural pair).
     `pair_objectives`: the same for discriminators of pairs whose objective is chosen apart.
     `plays_on_output`: whether its generator learns from the discriminator's output, not from its features alone.
+    `searches`: whether it optimises at inference, for every patch.
     """
 
     name: ClassVar[str]
@@ -225,6 +226,7 @@ class Detector(nn.Module, ABC):
     default_objective: ClassVar[Mapping[str, str]]
     default_score: ClassVar[Mapping[str, str]]
     plays_on_output: bool = True
+    searches: ClassVar[bool] = False
     published_optimizers: ClassVar[Mapping[Role, Optimizer]] = both(Optimizer())
 
     def __init__(

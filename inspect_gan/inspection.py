@@ -11,17 +11,30 @@ from typing import Any
 import numpy as np
 
 import inspect_gan
+from inspect_gan.base_inspector import BaseInspector
 from inspect_gan.datasets.samples import find_images, require_images
 from inspect_gan.errors import InspectGanError
+from inspect_gan.export.scorer import SUFFIX, ExportedInspector
 from inspect_gan.imaging import write_png, write_tiff
-from inspect_gan.inspector import Inspector
 from inspect_gan.reporting.html import write_report
 from inspect_gan.reporting.pictures import overlay
 from inspect_gan.reporting.tables import Inspection, write_results
 
 
+def open_inspector(path: Path) -> BaseInspector:
+    """Of a run directory, or of a file that `export` wrote: then torch is not imported.
+
+    Raises InspectGanError when it is neither, incomplete or damaged.
+    """
+    if path.suffix.lower() == SUFFIX:
+        return ExportedInspector(path)
+    from inspect_gan.inspector import Inspector
+
+    return Inspector.load(path)
+
+
 def inspect_images(
-    inspector: Inspector,
+    inspector: BaseInspector,
     paths: Sequence[Path],
     out: Path,
     *,
@@ -43,8 +56,8 @@ def inspect_images(
         raise InspectGanError("no images to inspect: name images or a folder of images")
     calibration = inspector.calibration(score, stride, target_fpr)
     header: dict[str, Any] = {
-        "run": inspector.folder.name,
-        "detector": inspector.config.detector["name"],
+        "run": inspector.name,
+        "detector": inspector.detector_name,
         "calibration": asdict(calibration),
         "min_area": min_area,
         "um_per_px": um_per_px,

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,45 +11,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inspect_gan import run
+from inspect_gan.base_inspector import BaseInspector, ImageLike, to_image
 from inspect_gan.config import Config, load_config
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
-from inspect_gan.hardware import resolve_precision
-from inspect_gan.imaging import Image, read
-from inspect_gan.imaging.arrays import from_array
+from inspect_gan.hardware import Precision, resolve_precision
 from inspect_gan.scoring.calibration import Calibration, CalibrationFile, calibrate
-from inspect_gan.scoring.predict import MapSettings, Predictor
-from inspect_gan.scoring.regions import Region, find_regions, mask_of
-from inspect_gan.scoring.verdict import Verdict, worst
+from inspect_gan.scoring.maps import MapSettings
+from inspect_gan.scoring.predict import Predictor
 
 if TYPE_CHECKING:
     from inspect_gan.evaluation.protocol import Evaluation
 
-ImageLike = str | Path | np.ndarray | Image
 KEPT = (run.CONFIG, run.WEIGHTS, run.HELD_OUT, run.CALIBRATION, run.HEALTH)
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What was found in one image.
-
-    score: highest value of the map. map: (H, W) float32 in threshold units, 1.0 = threshold. mask: (H, W) bool, the
-    listed regions. regions: worst first.
-    """
-
-    verdict: Verdict
-    score: float
-    map: np.ndarray
-    mask: np.ndarray
-    regions: tuple[Region, ...]
-
-
-class Inspector:
+class Inspector(BaseInspector):
     """A trained and calibrated detector.
 
     Scores never depend on other images. Options not given to `inspect` are the run's own; a new combination is
     calibrated on the held-out normal regions that the run carries.
     """
+
+    predictor: Predictor
 
     def __init__(self, folder: Path, device: str = "auto"):
         self.folder = folder
@@ -57,6 +41,7 @@ class Inspector:
         _, self.record = run.load_record(folder / run.CONFIG)
         self.config = weights.config
         self.preprocess = weights.preprocess
+        self.name, self.detector_name, self.page = folder.name, self.config.detector["name"], self.config.data.page
         self.predictor = Predictor(
             weights.detector, weights.preprocess, device=device, batch_size=self.config.scoring.batch_size
         )
@@ -119,25 +104,30 @@ class Inspector:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, target / name)
 
-    def read(self, image: ImageLike) -> Image:
-        """An image as the run reads it: the same page of multi-page files as in training."""
-        return to_image(image, self.config.data.page)
+    def held_out_patches(self) -> np.ndarray:
+        """Normal patches that were not trained on, (n, S, S, C) float32 as `Preprocess.image` makes them."""
+        return run.held_out_patches(self._held_out, self.preprocess)
 
-    def map_settings(self, stride: int | None = None) -> MapSettings:
-        """The run's map settings, with another stride (px of the rescaled image) if given."""
+    def map_settings(self, stride: int | None = None, precision: Precision | None = None) -> MapSettings:
+        """The run's map settings, with another stride (px of the rescaled image) or precision if given."""
         scoring, size = self.config.scoring, self.preprocess.size
         chosen = stride or scoring.stride or max(size // 4, 1)
         if chosen > size:
             raise InspectGanError(f"stride {chosen} leaves gaps between patches of {size} px: use at most {size}")
-        precision = resolve_precision(scoring.precision, self.predictor.device.type)
-        return MapSettings(chosen, scoring.window, scoring.smooth * size, precision)
+        resolved = resolve_precision(precision or scoring.precision, self.predictor.device.type)
+        return MapSettings(chosen, scoring.window, scoring.smooth * size, resolved)
 
     def calibration(
-        self, score: str | None = None, stride: int | None = None, target_fpr: float | None = None
+        self,
+        score: str | None = None,
+        stride: int | None = None,
+        target_fpr: float | None = None,
+        precision: Precision | None = None,
     ) -> Calibration:
-        """The calibration of a score at a stride and false-alarm rate, made on first use and kept with the run."""
+        """The calibration of a score at a stride, false-alarm rate and precision, made on first use and kept with the
+        run."""
         name = self.predictor.detector.score_name(score or self.config.scoring.score)
-        settings = self.map_settings(stride)
+        settings = self.map_settings(stride, precision)
         rate = target_fpr or self.config.scoring.target_fpr
 
         def make() -> Calibration:
@@ -145,34 +135,6 @@ class Inspector:
             return calibrate(maps, name, settings, rate, self.preprocess.footprint)
 
         return self._calibrations.get(name, settings, rate, make)
-
-    def inspect(
-        self,
-        image: ImageLike,
-        *,
-        score: str | None = None,
-        stride: int | None = None,
-        target_fpr: float | None = None,
-        min_area: int = 1,
-        um_per_px: float | None = None,
-    ) -> Result:
-        """Map, mask, regions and verdict of one image.
-
-        min_area: px, smaller regions are ignored. um_per_px: scale for areas in µm². Raises InspectGanError for
-        an unreadable image, one smaller than a patch, or a target rate that the held-out material cannot support.
-        """
-        calibration = self.calibration(score, stride, target_fpr)
-        picture = self.read(image)
-        raw = self.predictor.score_maps(picture, [calibration.score], self.map_settings(stride))
-        units = calibration.normalise(raw[calibration.score])
-        regions = find_regions(units, calibration.limits(min_area), um_per_px)
-        return Result(
-            verdict=worst([region.verdict for region in regions]),
-            score=float(units.max()),
-            map=units,
-            mask=mask_of(units, regions),
-            regions=regions,
-        )
 
     def evaluate(
         self,
@@ -218,10 +180,3 @@ class Inspector:
         }
         write_evaluation(out, evaluation, calibration, header, self.read)
         return evaluation
-
-
-def to_image(image: ImageLike, page: int | None = None) -> Image:
-    """A path is read, an array is taken as `imaging.arrays.from_array` describes."""
-    if isinstance(image, Image):
-        return image
-    return from_array(image) if isinstance(image, np.ndarray) else read(image, page=page)

@@ -20,6 +20,7 @@ from inspect_gan.detector import Detector
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import Image, atomic_bytes, atomic_text, to_float
 from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.patches.grid import Grid
 
 WEIGHTS, CONFIG, STATE, CALIBRATION, HELD_OUT, HEALTH = (
     "weights.safetensors",
@@ -99,6 +100,17 @@ def load_held_out(path: Path) -> list[Image]:
     except (ValueError, OSError) as error:
         raise InspectGanError(f"{path} is damaged: {error}") from error
     return [Image(to_float(array), array.dtype.itemsize * 8) for array in arrays]
+
+
+def held_out_patches(regions: Sequence[Image], preprocess: Preprocess, most: int = 256) -> np.ndarray:
+    """At most `most` non-overlapping patches of held-out regions, (n, S, S, C) float32, evenly chosen."""
+    patches = []
+    for region in regions:
+        pixels = preprocess.image(region)
+        grid = Grid(pixels.shape[0], pixels.shape[1], preprocess.size, preprocess.size)
+        patches += [pixels[top:bottom, left:right] for top, left, bottom, right in grid.boxes()]
+    chosen = np.linspace(0, len(patches) - 1, min(most, len(patches))).round().astype(int)
+    return np.stack([patches[number] for number in chosen])
 
 
 def save_config(path: Path, config: Config, fingerprint: Sequence[Mapping[str, Any]]) -> None:

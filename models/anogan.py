@@ -23,6 +23,7 @@ from inspect_gan.detector import (
 from inspect_gan.models import networks
 from inspect_gan.models.latent_gan import LatentGAN, LatentGANSettings
 from inspect_gan.objectives import Objective, TrickSettings
+from inspect_gan.objectives.optimizers import light
 from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance, l1
 
@@ -97,7 +98,7 @@ def _descend(generator: Callable[[Tensor], Tensor], loss: Loss, z: Tensor, plan:
     """The best code (n, nz) on the way from z (n, nz), and its loss (n,)."""
     best, best_z = torch.full((len(z),), torch.inf, device=z.device), z.clone()
     before, active = best, torch.ones_like(best, dtype=torch.bool)
-    optimizer = torch.optim.Adam([z.requires_grad_()], lr=plan.lr)
+    optimizer = light(torch.optim.Adam)([z.requires_grad_()], lr=plan.lr)
     for step in range(plan.steps + 1):
         value = loss(generator(z))
         better = active & (value.detach() < best)
@@ -200,6 +201,7 @@ class AnoGAN(LatentGAN):
     settings_class = AnoGANSettings
     settings: AnoGANSettings
     view_class = AnoGANView
+    searches = True
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), NATURAL),
         **dict.fromkeys(("wgan", "wgan_gp"), f"{UNCALIBRATED}; {NO_BATCH_NORM}"),

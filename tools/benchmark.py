@@ -56,6 +56,6 @@ def benchmark(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["benchmark", *sys.argv[1:]])
+    process(["benchmark", *sys.argv[1:]])

@@ -8,7 +8,7 @@ import typer
 
 
 def defect_map(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    run: Annotated[Path, typer.Argument(help="Run directory, or a file that `export` wrote.")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
     out: Annotated[Path, typer.Option(help="Where maps, masks, overlays, tables and the report go.")],
     stride: Annotated[int | None, typer.Option(min=1, help="Patch step in px; smaller is finer and slower.")] = None,
@@ -23,13 +23,12 @@ def defect_map(
     """Full-size defect maps, masks, overlays, a defect list and a verdict (OK, REVIEW, NG) for each image."""
     from rich.console import Console
 
-    from inspect_gan.inspection import collect_images, inspect_images
-    from inspect_gan.inspector import Inspector
+    from inspect_gan.inspection import collect_images, inspect_images, open_inspector
     from inspect_gan.scoring.verdict import Verdict
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     found = inspect_images(
-        Inspector.load(run),
+        open_inspector(run),
         collect_images(images),
         out,
         score=score,
@@ -48,6 +47,6 @@ def defect_map(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["defect_map", *sys.argv[1:]])
+    process(["defect_map", *sys.argv[1:]])

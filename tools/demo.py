@@ -52,6 +52,6 @@ def demo(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["demo", *sys.argv[1:]])
+    process(["demo", *sys.argv[1:]])

@@ -34,6 +34,6 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["evaluate", *sys.argv[1:]])
+    process(["evaluate", *sys.argv[1:]])

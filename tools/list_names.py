@@ -15,13 +15,14 @@ class Kind(StrEnum):
     tricks = "tricks"
     datasets = "datasets"
     configs = "configs"
+    grids = "grids"
 
 
 def list_names(
     kind: Annotated[Kind, typer.Argument()],
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """List detectors, objectives, scores, tricks, data-set layouts or packaged configurations."""
+    """List detectors, objectives, scores, tricks, data-set layouts, packaged configurations or grids of `ablate`."""
     from inspect_gan.catalogue import catalogue
 
     entries = catalogue(kind.value)
@@ -34,6 +35,6 @@ def list_names(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["list", *sys.argv[1:]])
+    process(["list", *sys.argv[1:]])

@@ -57,6 +57,6 @@ def patches(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["prepare", *sys.argv[1:]])
+    process(["prepare", *sys.argv[1:]])

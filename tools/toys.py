@@ -28,6 +28,6 @@ def toys(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["toys", *sys.argv[1:]])
+    process(["toys", *sys.argv[1:]])

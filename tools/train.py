@@ -67,6 +67,6 @@ def train(
 
 
 if __name__ == "__main__":
-    from inspect_gan.tools.cli import main
+    from inspect_gan.tools.cli import process
 
-    main(["train", *sys.argv[1:]])
+    process(["train", *sys.argv[1:]])

@@ -22,19 +22,21 @@ if TYPE_CHECKING:
     from inspect_gan.hardware import Precision
     from inspect_gan.imaging import Image
     from inspect_gan.inspector import Inspector
-    from inspect_gan.scoring.predict import MapSettings
+    from inspect_gan.scoring.maps import MapSettings
     from inspect_gan.training.loop import Trainer
 
 # The published network, as the peer has it.
 NETWORK = ("detector.width=64", "detector.nz=100", "patches.size=32", "training.device=cpu")
 HEIGHT, WIDTH = 700, 1024
 WARM_UP = 4  # training steps that are not counted
-# Runs to map with: the number of channels, the score, changed settings.
+# Runs to map with: the number of channels, the score, changed settings. "packaged": as users get it unless they ask.
 RUNS = {
     "grey": (1, "enc_mse", ()),
     "rgb": (3, "enc_mse", ()),
     "valid": (1, "code", ("detector.networks=k4_valid",)),
+    "packaged": (1, "res_ssim", ("detector.width=32", "detector.nz=256")),
 }
+EXPORTED = ("grey", "packaged")
 
 
 def settings(*changes: str) -> "Config":
@@ -44,9 +46,10 @@ def settings(*changes: str) -> "Config":
 
 
 def prepare(data: Path) -> dict[str, Any]:
-    """Draw images, cut the peer's patch files, train short runs, calibrated for stride 16."""
+    """Draw images, cut the peer's patch files, train and export short runs, calibrated for stride 16."""
     from inspect_gan.datasets.nanofibres import write_dataset
     from inspect_gan.datasets.patch_files import write_patches
+    from inspect_gan.export.write import export_onnx
     from inspect_gan.inspector import Inspector
 
     drawn = data / "nanofibres"
@@ -63,7 +66,9 @@ def prepare(data: Path) -> dict[str, Any]:
             *("training.steps=10", f"patches.channels={channels}", f"scoring.score={score}", "scoring.stride=16"),
             *changes,
         )
-        Inspector.fit([*_normal(data)], config, out=data / name)
+        inspector = Inspector.fit([*_normal(data)], config, out=data / name)
+        if name in EXPORTED:
+            export_onnx(inspector, data / f"{name}.onnx")
     return {}
 
 
@@ -179,6 +184,13 @@ def scorer_ready(data: Path) -> dict[str, Any]:
     return {"ready_cpu_s": time.process_time()}
 
 
+def exported_ready(data: Path) -> dict[str, Any]:
+    from inspect_gan.inspection import open_inspector
+
+    open_inspector(data / "grey.onnx")
+    return {"ready_cpu_s": time.process_time()}
+
+
 def import_torch(data: Path) -> dict[str, Any]:
     import torch
 
@@ -282,6 +294,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "map_strip": map_strip,
     "growth": growth,
     "scorer_ready": scorer_ready,
+    "exported_ready": exported_ready,
     "import_torch": import_torch,
 }
 

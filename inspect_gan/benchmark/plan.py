@@ -41,7 +41,17 @@ def _map(name: str, stride: int, precision: Precision, **more: Any) -> Job:
     return Job(name, "case", "map", arguments, threads, bf16=precision == "bf16-mixed")
 
 
-DEFECT_MAP = "defect_map {data}/grey {data}/image.png --stride 16 --out {out}"
+def _defect_map(name: str, run: str, threads: int = 1, warm: bool = False) -> Job:
+    return Job(
+        name,
+        "command",
+        f"defect_map {{data}}/{run} {{data}}/image.png --stride 16 --out {{out}}",
+        {},
+        threads,
+        warm=warm,
+    )
+
+
 TRAIN = (
     "train --data {data}/nanofibres/train/good --out {out} --steps 10 detector.width=64 detector.nz=100 "
     "scoring.stride=16"
@@ -90,8 +100,12 @@ def jobs(quick: bool) -> list[list[Job]]:
         Job("torch", "case", "import_torch", warm=True),
         Job("scorer_ready", "case", "scorer_ready", warm=True),
         Job("peer_scorer_ready", "peer", "scorer_ready"),
-        Job("cold", "command", DEFECT_MAP, warm=True),
-        Job("cold_two", "command", DEFECT_MAP, threads=2),
+        Job("exported_ready", "case", "exported_ready", warm=True),
+        _defect_map("cold", "grey", warm=True),
+        _defect_map("cold_two", "grey", threads=2),
+        _defect_map("exported", "grey.onnx"),
+        _defect_map("exported_two", "grey.onnx", threads=2),
+        _defect_map("packaged_two", "packaged.onnx", threads=2),
     ]
     size = [
         Job("train_command", "command", TRAIN, once=True),
@@ -217,6 +231,14 @@ ROWS = (
         *("cold_cpu", MAPPING, "`defect_map` from file to heatmap; the peer's scores alone", "process_cpu_s"),
         *("cold", "peer_map16", Goal("ours", 3)),
     ),
+    Row(
+        *("exported_wall", MAPPING, "`defect_map` with an exported file, two cores, wall clock", "process_wall_s"),
+        *("exported_two", None, Goal("ours", 1)),
+    ),
+    Row(
+        *("packaged_wall", MAPPING, "the same, packaged configuration: width 32, `res_ssim`", "process_wall_s"),
+        *("packaged_two", None, Goal("ours", 1)),
+    ),
     Row("shared4_wall", SHARING, "stride 4, two cores, wall clock", "wall_s", "shared4_two", None, Goal("ours", 0.25)),
     Row("shared1_wall", SHARING, "stride 1, two cores, wall clock", "wall_s", "shared1_two", None, Goal("ours", 4)),
     Row(
@@ -231,6 +253,10 @@ ROWS = (
     Row("memory_train", MEMORY, "`train`", "rss_mb", "train_command", "peer_engine", Goal("ours", 900)),
     Row("memory_map", MEMORY, "`defect_map`, stride 16", "rss_mb", "cold", "peer_map16", Goal("ours", 700)),
     Row(
+        *("memory_exported", MEMORY, "`defect_map` with an exported file, stride 16", "rss_mb"),
+        *("exported", "peer_map16", Goal("ours", 250)),
+    ),
+    Row(
         *("memory_stride1", MEMORY, "a map at stride 1 of a strip of 64 rows, score `res_ssim`", "rss_mb"),
         *("map_stride1", None, Goal("ours", 700)),
     ),
@@ -240,6 +266,10 @@ ROWS = (
     Row(
         *("start_scorer", START, "a saved detector is ready to score; the peer's network is made", "ready_cpu_s"),
         *("scorer_ready", "peer_scorer_ready", Goal("ours", 2)),
+    ),
+    Row(
+        *("start_exported", START, "an exported file is ready to score", "ready_cpu_s"),
+        *("exported_ready", "peer_scorer_ready", Goal("ours", 0.35)),
     ),
     Row(
         *("start_trainer", START, "up to the first training batch", "ready_cpu_s"),

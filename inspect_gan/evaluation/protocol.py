@@ -21,7 +21,8 @@ from inspect_gan.imaging import Image, atomic_file, read_mask, write_tiff
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.labels import patch_labels, patch_sums
 from inspect_gan.scoring.calibration import Calibration, conformal_quantile
-from inspect_gan.scoring.predict import MapSettings, Predictor
+from inspect_gan.scoring.maps import MapSettings
+from inspect_gan.scoring.predict import Predictor
 from inspect_gan.scoring.regions import THRESHOLD, find_regions, measure
 from inspect_gan.scoring.verdict import Verdict, worst
 

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from inspect_gan.objectives.optimizers import light
 from inspect_gan.registry import Registry
 from inspect_gan.settings import Settings
 
@@ -32,11 +33,11 @@ class Optimizer:
     def over(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """PyTorch's optimiser of these parameters."""
         if self.kind == "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=self.lr)
+            return light(torch.optim.RMSprop)(parameters, lr=self.lr)
         if self.kind == "sgd":
-            return torch.optim.SGD(parameters, lr=self.lr)
+            return light(torch.optim.SGD)(parameters, lr=self.lr)
         adam = torch.optim.AdamW if self.kind == "adamw" else torch.optim.Adam
-        return adam(parameters, lr=self.lr, betas=self.betas, fused=True)
+        return light(adam)(parameters, lr=self.lr, betas=self.betas, fused=True)
 
 
 def both(optimizer: Optimizer) -> Mapping[Role, Optimizer]:

@@ -19,13 +19,12 @@ DISPLAYED_PERCENTILES = (0.5, 99.5)  # what black and white show of an image wit
 
 @cache
 def colours() -> np.ndarray:
-    """(256, 3) uint8 RGB, the fixed scale from map value 0 to `SCALE_TOP`: matplotlib's viridis.
+    """(256, 3) uint8 RGB, the fixed scale from map value 0 to `SCALE_TOP`: viridis.
 
     Perceptually uniform, readable without colour vision, and free of the red and amber of the contours.
     """
-    from matplotlib import colormaps  # on demand: slow to import, and needed for pictures only
-
-    table = np.rint(colormaps["viridis"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS)
+    table: np.ndarray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)[0]
     table.setflags(write=False)
     return table
 

@@ -97,8 +97,8 @@ def write_results(out: Path, inspections: Sequence[Inspection], header: Mapping[
             for image, inspection, found in zip(images, inspections, regions, strict=True)
         ],
     }
-    atomic_text(out / IMAGES_CSV, _csv(IMAGE_COLUMNS, images))
-    atomic_text(out / REGIONS_CSV, _csv(("image", *REGION_COLUMNS), region_rows))
+    atomic_text(out / IMAGES_CSV, csv_text(IMAGE_COLUMNS, images))
+    atomic_text(out / REGIONS_CSV, csv_text(("image", *REGION_COLUMNS), region_rows))
     atomic_text(out / RESULTS_JSON, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -175,7 +175,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else plain(float(f"{value:.6g}"))
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table with its columns' names; None is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)  # with its CRLF line ends, else a CR in a name is not quoted
     writer.writeheader()

@@ -7,18 +7,18 @@ k = ceil((N + 1) (1 - alpha)); for exchangeable samples a new normal sample exce
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
-from scipy.special import betaincinv
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Resolved
 from inspect_gan.imaging import atomic_text
 from inspect_gan.patches.stitch import Window
-from inspect_gan.scoring.predict import MapSettings
+from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.regions import Limits, measure
 
 
@@ -42,6 +42,8 @@ def false_alarm_interval(samples: int, alpha: float, level: float = 0.95) -> tup
 
     It is Beta(N + 1 - k, k) distributed whatever the scores are, as long as they are exchangeable.
     """
+    from scipy.special import betaincinv  # slow to import, and needed by new calibrations only
+
     k = math.ceil((samples + 1) * (1 - alpha) - 1e-9)
     tail = (1 - level) / 2
     low, high = betaincinv(samples + 1 - k, k, [tail, 1 - tail])
@@ -90,6 +92,11 @@ class Calibration:
     peak_limit: float
     precision: Resolved
     pixels: int
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Self:
+        """From what `asdict` and JSON made of it. Raises KeyError and TypeError for anything else."""
+        return cls(**{**entry, "interval": tuple(entry["interval"])})
 
     @property
     def maps(self) -> MapSettings:
@@ -154,7 +161,7 @@ class CalibrationFile:
         if path is not None and path.is_file():
             try:
                 entries = json.loads(path.read_text(encoding="utf-8"))["calibrations"]
-                self._entries = [Calibration(**{**e, "interval": tuple(e["interval"])}) for e in entries]
+                self._entries = [Calibration.read(entry) for entry in entries]
             except (ValueError, KeyError, TypeError) as error:
                 raise InspectGanError(f"{path} is damaged ({error}); delete it, it will be made again") from error
 

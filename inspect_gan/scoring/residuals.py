@@ -3,6 +3,10 @@
 x, x_rec: (B, C, S, S) in [-1, 1]. Maps are (B, 1, S, S), averaged over channels, higher = more anomalous.
 """
 
+from functools import cache
+
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,12 +92,16 @@ def _window_means(*images: Tensor) -> list[Tensor]:
 
 
 def _blur_matrix(size: int, device: torch.device) -> Tensor:
-    """(S, S) float32 B such that B @ v blurs a column v with reflected borders: the filter applied to the identity.
+    """(S, S) float32 B such that B @ v blurs a column v with reflected borders.
 
-    Made anew each time: a kept tensor would carry the inference or export mode of its first call into others.
+    A tensor made anew each time: a kept one would carry the inference or export mode of its first call into others.
     """
-    from kornia.filters import filter2d, get_gaussian_kernel1d  # a quarter of a second that other scores do without
+    return torch.from_numpy(_blurred_identity(size)).to(device)
 
-    kernel = get_gaussian_kernel1d(WINDOW, SIGMA, device=device)
-    identity = torch.eye(size, device=device)[None, None]
-    return filter2d(identity, kernel[..., None], border_type="reflect")[0, 0]
+
+@cache
+def _blurred_identity(size: int) -> np.ndarray:
+    """(S, S) float32, the filter applied to every column of the identity."""
+    reflected = cv2.BORDER_REFLECT_101
+    blurred = cv2.GaussianBlur(np.eye(size), (1, WINDOW), sigmaX=SIGMA, sigmaY=SIGMA, borderType=reflected)
+    return blurred.astype(np.float32)

@@ -27,7 +27,7 @@ def load_state(path: Path, fingerprint: str, device: torch.device) -> dict[str, 
         raise InspectGanError(f"nothing to resume: {path} does not exist; train without --resume")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError) as error:
         raise InspectGanError(f"{path} is damaged or not a checkpoint of inspect-gan; train again") from error
     if not isinstance(state, dict) or "fingerprint" not in state:
         raise InspectGanError(f"{path} is not a checkpoint of inspect-gan; train again")

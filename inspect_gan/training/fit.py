@@ -17,7 +17,6 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import free_memory, resolve_device
 from inspect_gan.imaging import Image, read
 from inspect_gan.imaging.preprocess import Preprocess
-from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.holdout import Region, Split, split
 from inspect_gan.patches.sampling import RandomPatches
 from inspect_gan.patches.store import PatchStore
@@ -28,6 +27,7 @@ from inspect_gan.run import (
     STATE,
     WEIGHTS,
     Weights,
+    held_out_patches,
     load_held_out,
     load_record,
     save_config,
@@ -106,7 +106,8 @@ def fit_run(
     )
     trainer.fit(resume)
     trained = trainer.averages.shadow
-    view = trained.view_class(trained, _held_out_patches(out, facts.preprocess).to(next(trained.parameters()).device))
+    patches = facts.preprocess.tensor(held_out_patches(load_held_out(out / HELD_OUT), facts.preprocess))
+    view = trained.view_class(trained, patches.to(next(trained.parameters()).device))
     trained.fit_scores(view)
     save_weights(out / WEIGHTS, Weights(trained, facts.preprocess, config))
     torch.manual_seed(config.seed)
@@ -203,17 +204,6 @@ def _held_out(sources: Sequence[Source], facts: _Facts, seed: int) -> Iterator[n
         else:
             top = 2**crop.bit_depth - 1
             yield np.rint(crop.pixels * top).astype(np.uint8 if crop.bit_depth == 8 else np.uint16)
-
-
-def _held_out_patches(out: Path, preprocess: Preprocess, most: int = 256) -> torch.Tensor:
-    """At most `most` non-overlapping patches of the run's held-out regions, (n, C, S, S), evenly chosen."""
-    patches = []
-    for region in load_held_out(out / HELD_OUT):
-        pixels = preprocess.image(region)
-        grid = Grid(pixels.shape[0], pixels.shape[1], preprocess.size, preprocess.size)
-        patches += [pixels[top:bottom, left:right] for top, left, bottom, right in grid.boxes()]
-    chosen = np.linspace(0, len(patches) - 1, min(most, len(patches))).round().astype(int)
-    return preprocess.tensor(np.stack([patches[number] for number in chosen]))
 
 
 def _crop(image: Image, region: Region) -> Image:

@@ -7,7 +7,7 @@ from inspect_gan.imaging import Image
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import iterate_patches
-from inspect_gan.scoring.predict import MapSettings
+from inspect_gan.scoring.maps import MapSettings
 
 SIZE = 16
 

@@ -11,7 +11,8 @@ from inspect_gan.imaging import Image
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.labels import patch_sums
 from inspect_gan.scoring.calibration import conformal_quantile
-from inspect_gan.scoring.predict import MapSettings, Predictor
+from inspect_gan.scoring.maps import MapSettings
+from inspect_gan.scoring.predict import Predictor
 
 NAMES = ["res_l1", "code"]
 

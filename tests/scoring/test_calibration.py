@@ -16,7 +16,7 @@ from inspect_gan.scoring.calibration import (
     conformal_quantile,
     false_alarm_interval,
 )
-from inspect_gan.scoring.predict import MapSettings
+from inspect_gan.scoring.maps import MapSettings
 
 MAPS = MapSettings(stride=8)
 

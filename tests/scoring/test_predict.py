@@ -15,7 +15,8 @@ from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import Stitcher
 from inspect_gan.scoring import dense
-from inspect_gan.scoring.predict import MapSettings, Predictor
+from inspect_gan.scoring.maps import MapSettings
+from inspect_gan.scoring.predict import Predictor
 
 
 class Echo(Detector):

@@ -357,5 +357,5 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert {"ganomaly", "fanogan"} <= set(json.loads(out))
     assert "ganomaly.res_structure" in run(capsys, "list", "scores")[1]
-    for kind in ("objectives", "datasets", "configs"):
+    for kind in ("objectives", "datasets", "configs", "grids"):
         assert run(capsys, "list", kind)[1].strip()

@@ -1,0 +1,115 @@
+"""The process of one cell: `python -m inspect_gan.ablation.cell FOLDER` trains, evaluates, writes the outcome.
+
+It ends with its parent: standard input is a pipe that the parent holds open, and its end means the parent is gone.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from inspect_gan.ablation.folder import EVALUATION, LOCK, RUN, CellFolder, Outcome, locked
+from inspect_gan.errors import InspectGanError, UnhealthyTraining
+
+STOPPED = 130  # exit code of a cell that was asked to stop and can go on later
+
+
+def main(path: Path, work: Callable[[CellFolder], Outcome] | None = None) -> int:
+    """Run the cell in a folder unless it has an outcome, one process at a time. Returns the exit code."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    folder = CellFolder(path)
+    with locked(path / LOCK):
+        if folder.outcome() is None:
+            try:
+                outcome = (work or train_and_evaluate)(folder)
+            except KeyboardInterrupt:
+                return STOPPED
+            except UnhealthyTraining as error:
+                outcome = Outcome("collapsed", str(error))
+            except InspectGanError as error:
+                outcome = Outcome("failed", str(error))
+            except Exception as error:
+                traceback.print_exc()
+                outcome = Outcome("failed", " ".join(traceback.format_exception_only(error)[-1].split()))
+            folder.write_outcome(outcome)
+    return 0
+
+
+def train_and_evaluate(folder: CellFolder) -> Outcome:
+    """Train, or go on from the last checkpoint, and measure every score.
+
+    Raises InspectGanError as training and evaluation do, KeyboardInterrupt when asked to stop.
+    """
+    import cv2
+    from rich.console import Console
+
+    from inspect_gan.ablation.plan import planned_data
+    from inspect_gan.config import make_config
+    from inspect_gan.inspector import Inspector
+    from inspect_gan.run import STATE
+    from inspect_gan.training.fit import Source, fit_run, source_of
+    from inspect_gan.training.loop import Interrupted
+
+    cv2.setNumThreads(int(os.environ.get("OMP_NUM_THREADS", "0")))  # which OpenCV does not read
+    identity = folder.identity()
+    config = make_config(identity["config"])
+    data = planned_data(folder.path.parent.parent, identity["data"])
+    run, evaluation = folder.path / RUN, folder.path / EVALUATION
+    # Named without their folder, so that a run goes on after its images were moved.
+    sources = [Source(path.name, source_of(path, config.data.page).load) for path in data.train]
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+
+    def train(resume: bool) -> None:
+        if not resume:
+            shutil.rmtree(run, ignore_errors=True)
+        fit_run(sources, config, run, resume=resume, console=console)
+
+    try:
+        try:
+            train((run / STATE).is_file())
+        except UnhealthyTraining:
+            raise
+        except InspectGanError as error:
+            if not (run / STATE).is_file():
+                raise
+            console.print(f"starts again: {error}")
+            train(False)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    inspector = Inspector.load(run)
+    shutil.rmtree(evaluation, ignore_errors=True)
+    inspector.evaluate(data.test, evaluation, progress=console.print)
+    # Maps of every image in every cell would fill the disk; `evaluate` makes them again.
+    shutil.rmtree(evaluation / "maps", ignore_errors=True)
+    rows = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))["results"]
+    names = inspector.predictor.detector.score_table()
+    metrics = {row["score"]: _numbers(row) for row in rows}
+    return Outcome(
+        "done",
+        scores={name: values for name, values in metrics.items() if name in names},
+        baselines={name: values for name, values in metrics.items() if name not in names},
+    )
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float | None]:
+    """The metrics of a row of metrics.json; None where one is undefined."""
+    return {
+        key: value
+        for key, value in row.items()
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    }
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,135 @@
+"""The cells of a sweep with their results, from plan.json and result.json alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from inspect_gan.ablation.folder import CELLS, CellFolder, Metrics, Result
+from inspect_gan.ablation.plan import PLAN, Cell, NotApplicable
+from inspect_gan.ablation.statistics import Measurement, Summary, best
+
+# The order of columns; metrics unknown here follow.
+METRICS = {
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_aupro": "pixel AUPRO",
+    "patch_auroc": "patch AUROC",
+    "patch_ap": "patch AP",
+    "patch_precision": "patch precision",
+    "patch_recall": "patch recall",
+    "patch_f1": "patch F1",
+}
+# Those that plots and the lists of differences in reports show; the CSV files have all.
+MAIN = ("pixel_auroc", "pixel_ap", "pixel_aupro")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A combination (labels of the axes) and a score over its seeds; a baseline has no labels.
+
+    score_name: the detector's. planned: seeds of the grid. bold: metrics in which it is best beyond doubt.
+    """
+
+    labels: Mapping[str, str] | None
+    score: str
+    score_name: str
+    n: int
+    planned: int
+    metrics: Mapping[str, Summary]
+    bold: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Collected:
+    """axes: labels of their values. results: by cell id. baselines: by data set."""
+
+    axes: Mapping[str, Sequence[str]]
+    data: Sequence[str]
+    cells: Sequence[Cell]
+    not_applicable: Sequence[NotApplicable]
+    results: Mapping[str, Result]
+    baselines: Mapping[str, Metrics]
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of the metrics there are, in the order of METRICS."""
+        found = {key for result in self.results.values() for row in result.outcome.scores.values() for key in row}
+        return [*(name for name in METRICS if name in found), *sorted(found - METRICS.keys())]
+
+    @property
+    def main(self) -> list[str]:
+        return [name for name in self.metrics if name in MAIN]
+
+    def measurements(self) -> list[Measurement]:
+        found = []
+        for cell in self.cells:
+            for score, name in cell.scores.items():
+                values = self.metrics_of(cell, name)
+                known = {key: value for key, value in values.items() if value is not None}
+                if known:
+                    found.append(Measurement(cell.data, cell.labels, score, cell.seed, known))
+        return found
+
+    def metrics_of(self, cell: Cell, score_name: str) -> Mapping[str, float | None]:
+        """Empty unless the cell is done."""
+        result = self.results.get(cell.id)
+        return {} if result is None else result.outcome.scores.get(score_name, {})
+
+    def rows(self, data: str) -> list[Row]:
+        """Every combination and score on a data set, then the baselines; the best in bold only where intervals part."""
+        groups: dict[tuple[tuple[str, ...], str], list[Cell]] = {}
+        for cell in self.cells:
+            if cell.data == data:
+                for score in cell.scores:
+                    groups.setdefault((tuple(cell.labels.values()), score), []).append(cell)
+        rows = []
+        for (_, score), cells in groups.items():
+            name = cells[0].scores[score]
+            values = [self.metrics_of(cell, name) for cell in cells]
+            summaries = {}
+            for metric in self.metrics:
+                known = [value for one in values if (value := one.get(metric)) is not None]
+                if known:
+                    summaries[metric] = Summary.of(known)
+            done = sum(1 for one in values if one)
+            rows.append(Row(cells[0].labels, score, name, done, len(cells), summaries))
+        for name, row in self.baselines.get(data, {}).items():
+            # Nothing is random in a baseline: its interval is its value.
+            summaries = {key: Summary(1, value, None, value, value) for key, value in row.items() if value is not None}
+            rows.append(Row(None, name, name, 1, 1, summaries))
+        return _with_bold(rows, self.metrics)
+
+
+def collect(out: Path) -> Collected:
+    """What is there of a sweep so far."""
+    plan: dict[str, Any] = json.loads((out / PLAN).read_text(encoding="utf-8"))
+    cells = [Cell(**values) for values in plan["cells"]]
+    results: dict[str, Result] = {}
+    baselines: dict[str, Metrics] = {}
+    for cell in cells:
+        result = results.get(cell.id) or CellFolder(out / CELLS / cell.id).result()
+        if result is not None:
+            results[cell.id] = result
+            if result.outcome.baselines:
+                baselines.setdefault(cell.data, result.outcome.baselines)
+    return Collected(
+        plan["axes"],
+        list(plan["data"]),
+        cells,
+        [NotApplicable(**values) for values in plan["not_applicable"]],
+        results,
+        baselines,
+    )
+
+
+def _with_bold(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
+    winners: dict[int, set[str]] = {}
+    for metric in metrics:
+        having = [place for place, row in enumerate(rows) if metric in row.metrics]
+        winner = best([rows[place].metrics[metric] for place in having])
+        if winner is not None:
+            winners.setdefault(having[winner], set()).add(metric)
+    return [replace(row, bold=frozenset(winners.get(place, ()))) for place, row in enumerate(rows)]

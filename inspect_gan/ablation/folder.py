@@ -1,0 +1,121 @@
+"""A cell's folder: what it is, how far it came, what came out. Small files, each with one writer.
+
+cell.json      settings, data, version; written once
+usage.json     what its attempts have used; by the supervisor, every few seconds
+outcome.json   how the work ended; by the cell's own process, as its last act
+result.json    outcome and usage together; by the supervisor. A cell with a result is finished for good.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging import atomic_text
+
+CELLS = "cells"
+CELL, USAGE, OUTCOME, RESULT, LOG, LOCK = (
+    "cell.json",
+    "usage.json",
+    "outcome.json",
+    "result.json",
+    "log.txt",
+    "lock",
+)
+RUN, EVALUATION = "run", "evaluation"
+Status = Literal["done", "collapsed", "failed"]
+Metrics = dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of all attempts of a cell. seconds: wall clock. peak_mb: memory of the process, 10^6 bytes."""
+
+    attempts: int = 0
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+
+    def plus(self, seconds: float, peak_mb: float) -> "Usage":
+        return replace(self, seconds=self.seconds + seconds, peak_mb=max(self.peak_mb, peak_mb))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """scores: metrics of every score of the detector; baselines: of what learns nothing."""
+
+    status: Status
+    reason: str | None = None
+    scores: Metrics = field(default_factory=dict)
+    baselines: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    outcome: Outcome
+    usage: Usage
+
+
+class CellFolder:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def identity(self) -> dict[str, Any]:
+        return json.loads((self.path / CELL).read_text(encoding="utf-8"))
+
+    def usage(self) -> Usage:
+        return Usage(**(self._read(USAGE) or {}))
+
+    def outcome(self) -> Outcome | None:
+        values = self._read(OUTCOME)
+        return None if values is None else Outcome(**values)
+
+    def result(self) -> Result | None:
+        values = self._read(RESULT)
+        return None if values is None else Result(Outcome(**values["outcome"]), Usage(**values["usage"]))
+
+    def write_usage(self, usage: Usage) -> None:
+        self._write(USAGE, asdict(usage))
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        self._write(OUTCOME, asdict(outcome))
+
+    def write_result(self, result: Result) -> None:
+        self._write(RESULT, asdict(result))
+
+    def forget(self) -> None:
+        """Make a finished cell unfinished; it goes on from what it trained."""
+        for name in (RESULT, OUTCOME, USAGE):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise InspectGanError(f"{self.path / name} is damaged ({error}): delete it, the cell runs again") from error
+
+    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+        atomic_text(self.path / name, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+@contextmanager
+def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which ends with the process however that ends.
+
+    busy: the message of the InspectGanError when another process holds it; None waits for that process.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        raise InspectGanError("sweeps need Linux or macOS: Windows has no file locks that end with a process") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise InspectGanError(str(busy)) from None
+        yield

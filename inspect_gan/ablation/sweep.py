@@ -1,0 +1,100 @@
+"""A sweep from its plan to the results: what is left to do, in which order, and what a person sees of it."""
+
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from inspect_gan.ablation.engines import Engine
+from inspect_gan.ablation.folder import CELLS, RUN, CellFolder, Result, locked
+from inspect_gan.ablation.plan import Cell, Plan, write_plan
+from inspect_gan.ablation.progress import Board
+from inspect_gan.errors import InspectGanError
+
+LOCK = "sweep.lock"
+LOOK_SECONDS = 0.5
+
+
+def results_of(out: Path, cells: Sequence[Cell]) -> dict[str, Result]:
+    """Results of the cells that have one, by id."""
+    found = {cell.id: CellFolder(out / CELLS / cell.id).result() for cell in cells}
+    return {key: result for key, result in found.items() if result is not None}
+
+
+def forget_failures(out: Path, cells: Sequence[Cell]) -> None:
+    """Let failed and collapsed cells run again."""
+    for key, result in results_of(out, cells).items():
+        if result.outcome.status == "collapsed":  # what it learned is not worth going on from
+            shutil.rmtree(out / CELLS / key / RUN, ignore_errors=True)
+        if result.outcome.status != "done":
+            CellFolder(out / CELLS / key).forget()
+
+
+def first_of_each_detector(plan: Plan) -> list[Cell]:
+    """One cell per detector, to measure what it costs."""
+    found: dict[str, Cell] = {}
+    for cell in plan.cells:
+        found.setdefault(plan.detector(cell), cell)
+    return list(found.values())
+
+
+def reserved(out: Path) -> AbstractContextManager[None]:
+    """A sweep's folder while no other sweep works in it. Raises InspectGanError when one does."""
+    return locked(out / LOCK, f"another sweep works in {out}: wait for its end, or choose another --out")
+
+
+def run_cells(out: Path, plan: Plan, cells: Sequence[Cell], engine: Engine, console: Console) -> bool:
+    """Write the plan and bring its cells, or some of them, to their results, those that have one excepted. Returns
+    whether all have one in the end.
+
+    On SIGINT or SIGTERM the running cells are stopped and KeyboardInterrupt is raised; they go on at the next start.
+    """
+    write_plan(out, plan)
+    board = Board(plan, cells, results_of(out, cells), console)
+    waiting = [cell for cell in dict.fromkeys(cell.id for cell in cells) if cell not in board.results]
+    running: dict[Future[bool], str] = {}
+    with _terminable(), board, engine:
+        while waiting or running:
+            while waiting and len(running) < engine.workers:
+                key = waiting.pop(0)
+                board.start(key)
+                running[engine.submit(out / CELLS / key)] = key
+            done, _ = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                key = running.pop(future)
+                board.finish(key, CellFolder(out / CELLS / key).result(), _loss(future))
+            board.show(engine.workers)
+    return not board.lost
+
+
+def _loss(future: Future[bool]) -> str | None:
+    """Why a cell came back without a result. Raises InspectGanError where no cell could have one, as on a full disk."""
+    error = future.exception()
+    if isinstance(error, InspectGanError):
+        raise error
+    if error is None:
+        return None
+    return f"its worker was lost ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a sweep as Ctrl-C does, and both do where a shell made a background process deaf to the latter."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: signals are the application's affair
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,88 @@
+"""What inspects images, however the scores of patches are computed."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inspect_gan.imaging import Image, read
+from inspect_gan.imaging.arrays import from_array
+from inspect_gan.scoring.calibration import Calibration
+from inspect_gan.scoring.maps import MapMaker
+from inspect_gan.scoring.regions import Region, find_regions, mask_of
+from inspect_gan.scoring.verdict import Verdict, worst
+
+ImageLike = str | Path | np.ndarray | Image
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What was found in one image.
+
+    score: highest value of the map. map: (H, W) float32 in threshold units, 1.0 = threshold. mask: (H, W) bool, the
+    listed regions. regions: worst first.
+    """
+
+    verdict: Verdict
+    score: float
+    map: np.ndarray
+    mask: np.ndarray
+    regions: tuple[Region, ...]
+
+
+class BaseInspector(ABC):
+    """A calibrated detector. Scores never depend on other images.
+
+    name: of the run. detector_name: its key. page: of multi-page files. predictor: makes maps.
+    """
+
+    name: str
+    detector_name: str
+    page: int | None
+    predictor: MapMaker
+
+    @abstractmethod
+    def calibration(
+        self, score: str | None = None, stride: int | None = None, target_fpr: float | None = None
+    ) -> Calibration:
+        """The calibration of a score at a stride and false-alarm rate; what is not given is the run's own."""
+
+    def read(self, image: ImageLike) -> Image:
+        """An image as the run reads it: the same page of multi-page files as in training."""
+        return to_image(image, self.page)
+
+    def inspect(
+        self,
+        image: ImageLike,
+        *,
+        score: str | None = None,
+        stride: int | None = None,
+        target_fpr: float | None = None,
+        min_area: int = 1,
+        um_per_px: float | None = None,
+    ) -> Result:
+        """Map, mask, regions and verdict of one image.
+
+        min_area: px, smaller regions are ignored. um_per_px: scale for areas in µm². Raises InspectGanError for
+        an unreadable image, one smaller than a patch, or a target rate that the held-out material cannot support.
+        """
+        calibration = self.calibration(score, stride, target_fpr)
+        picture = self.read(image)
+        raw = self.predictor.score_maps(picture, [calibration.score], calibration.maps)
+        units = calibration.normalise(raw[calibration.score])
+        regions = find_regions(units, calibration.limits(min_area), um_per_px)
+        return Result(
+            verdict=worst([region.verdict for region in regions]),
+            score=float(units.max()),
+            map=units,
+            mask=mask_of(units, regions),
+            regions=regions,
+        )
+
+
+def to_image(image: ImageLike, page: int | None = None) -> Image:
+    """A path is read, an array is taken as `imaging.arrays.from_array` describes."""
+    if isinstance(image, Image):
+        return image
+    return from_array(image) if isinstance(image, np.ndarray) else read(image, page=page)

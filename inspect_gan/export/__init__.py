@@ -1,0 +1,1 @@
+"""One file that scores patches without torch: an ONNX graph with preprocessing and calibration beside it."""

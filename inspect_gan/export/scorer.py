@@ -1,0 +1,127 @@
+"""Inspect images with an exported file. Needs ONNX Runtime and none of torch."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from inspect_gan.base_inspector import BaseInspector
+from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.patches.grid import Grid
+from inspect_gan.patches.stitch import iterate_patches
+from inspect_gan.scoring.calibration import Calibration
+from inspect_gan.scoring.maps import MapMaker, MapSettings
+
+SUFFIX = ".onnx"
+FORMAT = "inspect-gan-export-1"
+# The key of what is beside the graph among the file's metadata.
+METADATA = "inspect_gan"
+INPUT = "patches"
+BATCH = 64  # larger ones are no faster and take more memory
+
+
+class ExportedInspector(BaseInspector):
+    """Inspects with the one score, stride and threshold that the file was exported with."""
+
+    def __init__(self, path: Path):
+        """Raises InspectGanError when the file is missing, not an exported detector, or of another version."""
+        self._path = path
+        if not path.is_file():
+            raise InspectGanError(f"{path} does not exist: give the file that `export --out` wrote")
+        session = open_session(str(path))
+        beside = session.get_modelmeta().custom_metadata_map.get(METADATA)
+        if beside is None:
+            raise InspectGanError(f"{path} was not written by `inspect-gan export`: export the run into a new file")
+        try:
+            found = json.loads(beside)
+            if found["format"] != FORMAT:
+                raise InspectGanError(
+                    f"{path} has format {found['format']}, this version reads {FORMAT}: export the run again"
+                )
+            self.name, self.detector_name, self.page = found["run"], found["detector"], found["page"]
+            self._calibration = Calibration.read(found["calibration"])
+            preprocess = Preprocess.model_validate(found["preprocess"])
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            why = " ".join(str(error).split())
+            raise InspectGanError(f"{path} is damaged ({why}): export the run again") from error
+        self.predictor = ExportedPredictor(session, preprocess)
+
+    def calibration(
+        self, score: str | None = None, stride: int | None = None, target_fpr: float | None = None
+    ) -> Calibration:
+        """The file's own. Raises InspectGanError for another score, stride or rate."""
+        mine = self._calibration
+        for option, wanted, has in (
+            ("--score", score, mine.score),
+            ("--stride", stride, mine.stride),
+            ("--target-fpr", target_fpr, mine.target_fpr),
+        ):
+            if wanted is not None and wanted != has:
+                raise InspectGanError(
+                    f"{self._path} was exported for {option} {has}, not {wanted}: export the run again with {option} "
+                    f"{wanted}, or give the run directory"
+                )
+        return mine
+
+
+class ExportedPredictor(MapMaker):
+    """Scores patches with the graph in an ONNX file, in float32."""
+
+    def __init__(self, session: Any, preprocess: Preprocess):
+        super().__init__(preprocess, BATCH)
+        self._session = session
+
+    def _scores(
+        self, pixels: np.ndarray, grid: Grid, names: Sequence[str], settings: MapSettings
+    ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        for start, patches in iterate_patches(pixels, grid, self._batch_size):
+            values = run_session(self._session, patches, names)
+            maps = {name: value for name, value in values.items() if value.ndim == 3}
+            patch = {name: value.mean((1, 2)) if value.ndim == 3 else value for name, value in values.items()}
+            yield start, patch, maps
+
+
+def open_session(model: str | bytes) -> Any:
+    """An ONNX Runtime session on the processor. model: path or content.
+
+    Raises InspectGanError when the package is missing or the model cannot be read.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InspectGanError(
+            "exported detectors need ONNX Runtime: pip install 'inspect-gan[export]', or give the run directory"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # as torch; 0: one for each core
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own types are not public
+        name = model if isinstance(model, str) else "the exported graph"
+        raise InspectGanError(f"{name} is no readable ONNX file ({' '.join(str(error).split())[:200]})") from error
+
+
+def run_session(session: Any, patches: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """patches: (n, S, S, C) float32 as `Preprocess.image` makes them. {name: (n,) or (n, S, S)} float32."""
+    return dict(zip(names, session.run(list(names), {INPUT: patches}), strict=True))
+
+
+def describe(inspector: BaseInspector, calibration: Calibration) -> str:
+    """What stands beside the graph, JSON."""
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "run": inspector.name,
+            "detector": inspector.detector_name,
+            "page": inspector.page,
+            "preprocess": inspector.predictor.preprocess.model_dump(),
+            "calibration": asdict(calibration),
+        }
+    )

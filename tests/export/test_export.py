@@ -1,0 +1,174 @@
+"""Exported detectors give the trained detector's scores, maps and verdicts, without torch."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from inspect_gan.config import load_config, make_config
+from inspect_gan.detector import detectors
+from inspect_gan.errors import InspectGanError
+from inspect_gan.export import write
+from inspect_gan.export.scorer import METADATA, ExportedInspector, open_session, run_session
+from inspect_gan.imaging import write_png
+from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.inspection import open_inspector
+from inspect_gan.inspector import Inspector
+from inspect_gan.scoring.folding import folded
+from inspect_gan.scoring.maps import MapSettings
+
+TINY = ("detector.width=4", "detector.nz=8", "training.batch_size=8", "scoring.target_fpr=0.05")
+
+
+def texture(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((100, 161))
+    waves = 0.5 + 0.3 * np.sin(rows / 2 + rng.uniform(0, 6)) * np.cos(columns / 3 + rng.uniform(0, 6))
+    return (np.clip(waves + rng.normal(0, 0.03, waves.shape), 0, 1) * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Inspector:
+    config = load_config("ganomaly", [*TINY, "data.holdout_fraction=0.4", "scoring.stride=7"])
+    out = tmp_path_factory.mktemp("runs") / "texture"
+    return Inspector.fit([texture(i) for i in range(4)], config, steps=150, out=out)
+
+
+@pytest.fixture(scope="module")
+def exported(run: Inspector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "texture.onnx"
+    assert 0 < write.export_onnx(run, path) < write.TOLERANCE
+    return path
+
+
+def test_maps_and_verdicts_are_those_of_the_run(run: Inspector, exported: Path) -> None:
+    spoilt = texture(9)
+    spoilt[40:70, 60:100] = 250
+    for image in (texture(8), spoilt):
+        ours = ExportedInspector(exported).inspect(image)
+        calibration = run.calibration(precision="32-true")
+        picture = run.read(image)
+        wanted = run.predictor.score_maps(picture, ["res_ssim"], calibration.maps)["res_ssim"]
+        np.testing.assert_allclose(ours.map, calibration.normalise(wanted), atol=1e-3)
+        assert ours.map.shape == image.shape
+    assert ours.verdict == "NG"
+    assert ours.regions
+
+
+@pytest.mark.parametrize("name", sorted(set(detectors.names()) - {"anogan"}))
+def test_graphs_of_all_detectors_take_any_number_of_patches(name: str) -> None:
+    torch.manual_seed(0)
+    detector = make_config({"detector": {"name": name, "width": 4, "nz": 6}}).build(1).eval()
+    score = detector.published_score()
+    scorer = write.PatchScorer(folded(detector), Preprocess(size=32, channels=1), score).eval()
+    patches = np.random.default_rng(0).random((7, 32, 32, 1)).astype(np.float32)
+    session = open_session(write._traced(scorer, torch.from_numpy(patches[:2])).SerializeToString())
+    with torch.inference_mode():
+        wanted = scorer(torch.from_numpy(patches)).numpy()
+    for n in (1, 7):
+        found = run_session(session, patches[:n], [score])[score]
+        np.testing.assert_allclose(found, wanted[:n], rtol=1e-4, atol=1e-5)
+
+
+def test_inspection_imports_no_torch(exported: Path, tmp_path: Path) -> None:
+    write_png(tmp_path / "image.png", texture(8))
+    code = (
+        "import sys\n"
+        "from inspect_gan.tools.cli import main\n"
+        f"try:\n    main(['defect_map', {str(exported)!r}, {str(tmp_path)!r}, '--out', {str(tmp_path / 'maps')!r}])\n"
+        "except SystemExit as stopped:\n    assert not stopped.code, stopped.code\n"
+        "heavy = {'torch', 'kornia', 'lightning_fabric', 'skimage', 'scipy', 'onnx'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert (tmp_path / "maps" / "report.html").is_file()
+    assert json.loads((tmp_path / "maps" / "results.json").read_text())["header"]["run"] == "texture"
+
+
+def test_the_guides_example_needs_numpy_and_the_runtime_alone(run: Inspector, exported: Path, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(import json.*?)```", guide, flags=re.DOTALL)
+    assert example.count("\n") <= 30
+    shutil.copy(exported, tmp_path / "scorer.onnx")
+    np.save(tmp_path / "image.npy", texture(8))
+    code = f"{example}\nimport sys\nassert not {{'torch', 'inspect_gan'}} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    units = np.array([[float(value) for value in row.split()] for row in re.findall(r"\[([^\[\]]+)\]", done.stdout)])
+    settings = MapSettings(16, precision="32-true")
+    grid, wanted = run.predictor.patch_scores(run.read(texture(8)), ["res_ssim"], settings)
+    calibration = ExportedInspector(exported).calibration()
+    whole = wanted["res_ssim"].reshape(len(grid.rows), len(grid.cols))[: len(units), : units.shape[1]]
+    np.testing.assert_allclose(units, calibration.normalise(whole), atol=0.006)
+
+
+def test_what_is_not_in_the_file_is_refused(exported: Path) -> None:
+    inspector = open_inspector(exported)
+    assert inspector.calibration("res_ssim", 7, 0.05).score == "res_ssim"
+    with pytest.raises(InspectGanError, match=r"exported for --stride 7, not 4: export the run again with --stride 4"):
+        inspector.inspect(texture(8), stride=4)
+    with pytest.raises(InspectGanError, match="--score res_ssim, not res_l1"):
+        inspector.inspect(texture(8), score="res_l1")
+    with pytest.raises(InspectGanError, match=r"--target-fpr 0\.05, not 0\.01"):
+        inspector.inspect(texture(8), target_fpr=0.01)
+
+
+def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(InspectGanError, match=r"nowhere\.onnx does not exist"):
+        open_inspector(tmp_path / "nowhere.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(exported.read_bytes()[:1000])
+    with pytest.raises(InspectGanError, match=r"broken\.onnx is no readable ONNX file"):
+        open_inspector(broken)
+    model = onnx.load(exported)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA)
+    found = json.loads(entry.value)
+    changes = {
+        "inspect-gan-export-9, this version reads": {"format": "inspect-gan-export-9"},
+        "is damaged": {"calibration": {}},
+        r"is damaged .*size": {"preprocess": {"channels": 1}},
+    }
+    for message, change in changes.items():
+        entry.value = json.dumps(found | change)
+        onnx.save(model, broken)
+        with pytest.raises(InspectGanError, match=message):
+            open_inspector(broken)
+    del model.metadata_props[:]
+    onnx.save(model, broken)
+    with pytest.raises(InspectGanError, match="was not written by `inspect-gan export`"):
+        open_inspector(broken)
+
+
+def test_a_graph_that_scores_otherwise_is_not_written(
+    run: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = write._traced
+
+    def spoil(scorer: write.PatchScorer, example: torch.Tensor) -> onnx.ModelProto:
+        model = trace(scorer, example)
+        weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        weights.raw_data = bytes(len(weights.raw_data))
+        return model
+
+    monkeypatch.setattr(write, "_traced", spoil)
+    with pytest.raises(InspectGanError, match="scores held-out patches differently"):
+        write.export_onnx(run, tmp_path / "spoilt.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_detector_that_searches_cannot_be_exported(run: Inspector, tmp_path: Path) -> None:
+    with pytest.raises(InspectGanError, match=r"must end in \.onnx"):
+        write.export_onnx(run, tmp_path / "scorer.bin")
+    searching = make_config({"detector": {"name": "anogan", "width": 4, "nz": 6}}).build(1)
+    plain, run.predictor.detector = run.predictor.detector, searching
+    try:
+        with pytest.raises(InspectGanError, match="no exported graph can do"):
+            write.export_onnx(run, tmp_path / "scorer.onnx")
+    finally:
+        run.predictor.detector = plain
