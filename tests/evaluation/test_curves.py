@@ -41,7 +41,7 @@ def exact_aupro(maps: np.ndarray, masks: np.ndarray, limit: float = 0.3) -> floa
     for threshold in np.unique(maps)[::-1]:
         points.append(((normal >= threshold).mean(), np.mean([(d >= threshold).mean() for d in defects])))
     fpr, pro = np.array(points).T
-    inside = fpr < limit
+    inside = fpr <= limit
     pro_at_limit = np.interp(limit, fpr, pro)
     return float(np.trapezoid(np.append(pro[inside], pro_at_limit), np.append(fpr[inside], limit)) / limit)
 
