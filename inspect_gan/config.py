@@ -82,7 +82,7 @@ class ScoringSettings(Settings):
     smooth: float = Field(0.25, ge=0, le=1)
     target_fpr: float = Field(0.01, gt=0, lt=1)
     precision: Precision = "auto"
-    batch_size: int = Field(256, ge=1)
+    batch_size: int = Field(192, ge=1)
 
 
 class Config(Settings):

@@ -27,7 +27,7 @@ class Predictor(MapMaker):
         preprocess: Preprocess,
         *,
         device: str = "auto",
-        batch_size: int = 256,
+        batch_size: int = 192,
     ):
         super().__init__(preprocess, batch_size)
         self.device = torch.device(resolve_device(device))

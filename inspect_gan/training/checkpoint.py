@@ -1,6 +1,5 @@
 """The resume file: everything a run needs to go on as if it had never stopped."""
 
-import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,22 @@ from typing import Any
 import torch
 
 from inspect_gan.errors import InspectGanError
-from inspect_gan.imaging import atomic_bytes
+from inspect_gan.imaging import atomic_file
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors, numbers and strings; the file appears whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    atomic_bytes(path, buffer.getvalue())
+    """Write tensors, numbers and strings; the file appears whole or not at all.
+
+    Raises InspectGanError when it cannot be written.
+    """
+    with atomic_file(path) as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # PyTorch's writer stumbles over what the file refused and hides why.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_state(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any]:
