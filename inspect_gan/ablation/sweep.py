@@ -1,10 +1,9 @@
 """A sweep from its plan to the results: what is left to do, in which order, and what a person sees of it."""
 
 import shutil
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from inspect_gan.ablation.folder import CELLS, RUN, CellFolder, Result, locked
 from inspect_gan.ablation.plan import Cell, Plan, write_plan
 from inspect_gan.ablation.progress import Board
 from inspect_gan.errors import InspectGanError
+from inspect_gan.signals import on_stop_request
 
 LOCK = "sweep.lock"
 LOOK_SECONDS = 0.5
@@ -58,7 +58,7 @@ def run_cells(out: Path, plan: Plan, cells: Sequence[Cell], engine: Engine, cons
     board = Board(plan, cells, results_of(out, cells), console)
     waiting = [cell for cell in dict.fromkeys(cell.id for cell in cells) if cell not in board.results]
     running: dict[Future[bool], str] = {}
-    with _terminable(), board, engine:
+    with on_stop_request(_interrupt), board, engine:  # also where a shell made a background process deaf to Ctrl-C
         while waiting or running:
             while waiting and len(running) < engine.workers:
                 key = waiting.pop(0)
@@ -82,19 +82,5 @@ def _loss(future: Future[bool]) -> str | None:
     return f"its worker was lost ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does, and both do where a shell made a background process deaf to the latter."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals are the application's affair
-        before = {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt

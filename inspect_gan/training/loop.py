@@ -4,7 +4,6 @@ A stage repeats iterations until its budget is spent; an iteration runs the stag
 freeze, loss, backward, clip, optimiser step, weight average.
 """
 
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from inspect_gan.detector import Batch, Detector, Phase, Stage
 from inspect_gan.errors import UnhealthyTraining
 from inspect_gan.hardware import resolve_device, resolve_precision
 from inspect_gan.layout import keep_layout_of_gradients, overwrite_inputs
+from inspect_gan.signals import on_stop_request
 from inspect_gan.training.averages import Averages, warm_up
 from inspect_gan.training.checkpoint import load_state, save_state
 from inspect_gan.training.launch import launch, load_scaler_state, scaler_state
@@ -272,12 +272,5 @@ def _stop_request() -> Iterator[Callable[[], bool]]:
         if len(received) > 1:
             raise KeyboardInterrupt
 
-    try:
-        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals are the application's affair
-        before = {}
-    try:
+    with on_stop_request(remember):
         yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
