@@ -260,6 +260,10 @@ ROWS = (
         *("memory_stride1", MEMORY, "a map at stride 1 of a strip of 64 rows, score `res_ssim`", "rss_mb"),
         *("map_stride1", None, Goal("ours", 700)),
     ),
+    Row(
+        *("memory_shared1", MEMORY, "a full map at stride 1 of a score whose work patches share, `code`", "rss_mb"),
+        *("shared1_bf16", None, Goal("ours", 700)),
+    ),
     Row("memory_torch", MEMORY, "importing torch and nothing else", "rss_mb", "torch"),
     Row("start_help", START, "`--help`", "process_cpu_s", "help", "peer_help", Goal("ours", 0.2)),
     Row("start_torch", START, "importing torch and nothing else", "process_cpu_s", "torch"),

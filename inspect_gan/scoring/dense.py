@@ -38,7 +38,7 @@ POINTWISE = (nn.Identity, nn.ReLU, nn.LeakyReLU)
 # Patches per pass where nothing is shared.
 BATCH = 256
 # Numbers held at a time, 80 MB in float32.
-BUDGET = 20 * 2**20
+BUDGET = 16 * 2**20
 
 # By kind along rows and columns: (1, channels, height, width).
 Maps = dict[tuple[int, int], Tensor]
@@ -90,6 +90,7 @@ class DenseNetwork:
             if shared < len(grid.cols):
                 outputs[:, shared:] = self._one_by_one(pixels, tops, grid.cols[shared:])
             yield band.start * len(grid.cols), outputs.flatten(0, 1)
+            del outputs  # so that a reader that lets go of them has their memory back before the next ones are made
 
     def _one_by_one(self, pixels: Tensor, tops: Sequence[int], lefts: Sequence[int]) -> Tensor:
         """(rows, columns, n_out)."""

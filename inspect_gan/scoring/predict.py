@@ -59,7 +59,10 @@ class Predictor(MapMaker):
         x = self.preprocess.tensor(pixels[None])[0].to(self.device)
         with self._autocast(settings):
             for start, outputs in network.strips(x, grid):
-                yield start, score.shared.reduce(self.detector, outputs).float().cpu().numpy()
+                # Part by part: what reducing makes on its way would take more memory than the outputs themselves.
+                scores = [score.shared.reduce(self.detector, part).float() for part in outputs.split(self._batch_size)]
+                del outputs  # not held while those of the next strip are made
+                yield start, torch.cat(scores).cpu().numpy()
 
     def _autocast(self, settings: MapSettings) -> torch.autocast:
         dtype = torch.float16 if settings.precision == "16-mixed" else torch.bfloat16
