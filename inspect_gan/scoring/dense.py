@@ -37,7 +37,7 @@ PADDING = -1
 POINTWISE = (nn.Identity, nn.ReLU, nn.LeakyReLU)
 # Patches per pass where nothing is shared.
 BATCH = 256
-# Numbers held at a time, 80 MB in float32.
+# Numbers held at a time, 67 MB in float32.
 BUDGET = 16 * 2**20
 
 # By kind along rows and columns: (1, channels, height, width).
