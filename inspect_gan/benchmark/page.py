@@ -74,6 +74,7 @@ def page(found: Mapping[str, Any]) -> str:
     lines += [
         "inspect-gan benchmark --out new.json --quick                 # once and short",
         "inspect-gan benchmark --out new.json --compare old.json      # exit code 1 if a ratio fell by more than 15 %",
+        "python -m inspect_gan.benchmark.profiles docs/profiles       # the costliest operations of training and maps",
         "```",
         "",
     ]
