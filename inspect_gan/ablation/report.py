@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from inspect_gan.ablation import tables
 from inspect_gan.ablation.collect import METRICS, Collected, collect
 from inspect_gan.ablation.figures import effects_figure
@@ -15,6 +13,7 @@ from inspect_gan.ablation.folder import CELLS, EVALUATION, LOG, RUN
 from inspect_gan.ablation.plan import Cell
 from inspect_gan.ablation.statistics import Difference, differences
 from inspect_gan.imaging import atomic_bytes, atomic_text
+from inspect_gan.reporting.html import templates
 
 INDEX, RESULTS_CSV, TESTS_CSV, EFFECTS_CSV, TABLES_MD, TABLES_TEX, HPARAMS = (
     "index.html",
@@ -80,13 +79,6 @@ def _hparams(folder: Path, found: Collected) -> None:
 
 
 def _page(found: Collected, effects: list[Difference], figures: dict[str, list[tuple[str, str]]]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sections = [
         {
             "name": data,
@@ -98,18 +90,22 @@ def _page(found: Collected, effects: list[Difference], figures: dict[str, list[t
         }
         for data in found.data
     ]
-    return environment.get_template("report.html").render(
-        notes=tables.notes(found),
-        about_differences=tables.DIFFERENCES,
-        header=tables.header(found),
-        difference_header=tables.DIFFERENCE_HEADER,
-        sections=sections,
-        axes=list(found.axes),
-        metrics=[METRICS.get(metric, metric) for metric in found.main],
-        cells=[_view(found, cell) for cell in found.cells],
-        not_applicable=[([*one.labels.values()], one.reason) for one in found.not_applicable],
-        files=(RESULTS_CSV, TESTS_CSV, EFFECTS_CSV, TABLES_MD, TABLES_TEX),
-        hparams=HPARAMS,
+    return (
+        templates(Path(__file__).parent)
+        .get_template("report.html")
+        .render(
+            notes=tables.notes(found),
+            about_differences=tables.DIFFERENCES,
+            header=tables.header(found),
+            difference_header=tables.DIFFERENCE_HEADER,
+            sections=sections,
+            axes=list(found.axes),
+            metrics=[METRICS.get(metric, metric) for metric in found.main],
+            cells=[_view(found, cell) for cell in found.cells],
+            not_applicable=[([*one.labels.values()], one.reason) for one in found.not_applicable],
+            files=(RESULTS_CSV, TESTS_CSV, EFFECTS_CSV, TABLES_MD, TABLES_TEX),
+            hparams=HPARAMS,
+        )
     )
 
 
@@ -118,7 +114,8 @@ def _view(found: Collected, cell: Cell) -> dict[str, Any]:
     folder, result = f"{CELLS}/{cell.id}", found.results.get(cell.id)
     links = [] if result is None else [("log", f"{folder}/{LOG}"), ("run", f"{folder}/{RUN}/")]
     if result is not None and result.outcome.status == "done":
-        links += [("metrics", f"{folder}/{EVALUATION}/metrics.md"), ("figure", f"{folder}/{EVALUATION}/metrics.png")]
+        evaluation = f"{folder}/{EVALUATION}"
+        links += [("metrics", f"{evaluation}/metrics.md"), ("figure", f"{evaluation}/figures/scores.png")]
     score, name = next(iter(cell.scores.items()))
     values = found.metrics_of(cell, name)
     return {

@@ -38,19 +38,24 @@ FACTS = {
 }
 
 
+def templates(folder: Path) -> Environment:
+    """For the pages in a folder: all text is escaped, an unknown name is an error."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def write_report(out: Path, inspections: Sequence[Inspection], header: Mapping[str, Any]) -> None:
     """Write report.html to `out`: summary, a sortable table of the images with their regions, settings.
 
     header: as for `tables.write_results`, beside whose files the report lies. Links are relative to `out`.
     Raises InspectGanError when `out` cannot be written to.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     environment.filters["number"] = _number
     page = environment.get_template("report.html").render(
         facts=_facts(header),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,9 @@ def test_a_sweep_of_real_trainings(grid: Path, tmp_path: Path, capsys: pytest.Ca
         assert not (cell / "evaluation" / "maps").exists()
     rows = list(csv.DictReader((out / "results.csv").open(newline="", encoding="utf-8")))
     assert len([row for row in rows if row["status"] == "done"]) == 4 * 2
-    assert (out / "index.html").is_file()
+    links = re.findall(r'(?:href|src)="([^"#]+)"', (out / "index.html").read_text(encoding="utf-8"))
+    assert links
+    assert not [link for link in links if not (out / link).exists()]
 
     code, text, _ = run(capsys, grid, "--out", out)
     assert "0 to do" in text
