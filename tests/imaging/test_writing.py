@@ -132,10 +132,10 @@ def test_tiff_keeps_every_float(tmp_path_factory: pytest.TempPathFactory, array:
     np.testing.assert_array_equal(tifffile.imread(path).reshape(array.shape).view(np.uint32), array.view(np.uint32))
 
 
-def test_tiff_is_compressed_and_plain(tmp_path: Path) -> None:
+def test_tiff_is_plain(tmp_path: Path) -> None:
     flat = np.zeros((200, 300), np.float32)
     write_tiff(tmp_path / "a.tiff", flat)
-    assert (tmp_path / "a.tiff").stat().st_size < flat.nbytes / 50
+    assert flat.nbytes < (tmp_path / "a.tiff").stat().st_size < flat.nbytes + 1000
     with tifffile.TiffFile(tmp_path / "a.tiff") as tif:
         assert (len(tif.pages), tif.pages[0].shape) == (1, (200, 300))
     write_tiff(tmp_path / "b.tiff", flat)
