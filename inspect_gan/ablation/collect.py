@@ -21,8 +21,10 @@ METRICS = {
     "patch_precision": "patch precision",
     "patch_recall": "patch recall",
     "patch_f1": "patch F1",
+    "image_auroc": "image AUROC",
 }
-# Those that plots and the lists of differences in reports show; the CSV files have all.
+# Those that plots and the lists of differences in reports show. Tables show all of METRICS, results.csv also what else
+# is measured, such as each run's own intervals.
 MAIN = ("pixel_auroc", "pixel_ap", "pixel_aupro")
 
 
@@ -55,9 +57,13 @@ class Collected:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Names of the metrics there are, in the order of METRICS."""
+        """Names of the numbers there are, in the order of METRICS, others last."""
         found = {key for result in self.results.values() for row in result.outcome.scores.values() for key in row}
         return [*(name for name in METRICS if name in found), *sorted(found - METRICS.keys())]
+
+    @property
+    def shown(self) -> list[str]:
+        return [name for name in self.metrics if name in METRICS]
 
     @property
     def main(self) -> list[str]:
@@ -68,7 +74,7 @@ class Collected:
         for cell in self.cells:
             for score, name in cell.scores.items():
                 values = self.metrics_of(cell, name)
-                known = {key: value for key, value in values.items() if value is not None}
+                known = {key: value for key, value in values.items() if key in METRICS and value is not None}
                 if known:
                     found.append(Measurement(cell.data, cell.labels, score, cell.seed, known))
         return found
@@ -90,7 +96,7 @@ class Collected:
             name = cells[0].scores[score]
             values = [self.metrics_of(cell, name) for cell in cells]
             summaries = {}
-            for metric in self.metrics:
+            for metric in self.shown:
                 known = [value for one in values if (value := one.get(metric)) is not None]
                 if known:
                     summaries[metric] = Summary.of(known)
@@ -100,7 +106,7 @@ class Collected:
             # Nothing is random in a baseline: its interval is its value.
             summaries = {key: Summary(1, value, None, value, value) for key, value in row.items() if value is not None}
             rows.append(Row(None, name, name, 1, 1, summaries))
-        return _with_bold(rows, self.metrics)
+        return _with_bold(rows, self.shown)
 
 
 def collect(out: Path) -> Collected:

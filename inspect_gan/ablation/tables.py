@@ -66,7 +66,7 @@ def differences_csv(axes: Iterable[str], differences: Sequence[Difference]) -> s
 
 
 def header(found: Collected) -> list[str]:
-    return [*found.axes, "score", "n", *(METRICS.get(metric, metric) for metric in found.metrics)]
+    return [*found.axes, "score", "n", *(METRICS[metric] for metric in found.shown)]
 
 
 def cells_of(found: Collected, row: Row) -> list[tuple[str, bool]]:
@@ -75,7 +75,7 @@ def cells_of(found: Collected, row: Row) -> list[tuple[str, bool]]:
     score = row.score if row.score == row.score_name else f"{row.score} ({row.score_name})"
     n = "no learning" if row.labels is None else str(row.n) if row.n == row.planned else f"{row.n} of {row.planned}"
     plain = [(text, False) for text in (*labels, score, n)]
-    return plain + [(shown(row.metrics.get(metric)), metric in row.bold) for metric in found.metrics]
+    return plain + [(shown(row.metrics.get(metric)), metric in row.bold) for metric in found.shown]
 
 
 def shown(summary: Summary | None) -> str:
@@ -145,7 +145,7 @@ def latex(found: Collected) -> str:
     """A table per data set, for the packages booktabs and longtable: a large grid fills several pages."""
     parts = [r"% \usepackage{booktabs,longtable}"]
     for data in found.data:
-        columns = "l" * (len(found.axes) + 1) + "r" * (len(found.metrics) + 1)
+        columns = "l" * (len(found.axes) + 1) + "r" * (len(found.shown) + 1)
         lines = [
             rf"\begin{{longtable}}{{{columns}}}",
             rf"\caption{{{tex(data)}. {tex(' '.join(notes(found)))}}} \\",

@@ -65,6 +65,9 @@ def test_csv_has_a_line_per_cell_and_score_and_the_baselines_once(found: Collect
     rows = list(csv.DictReader(io.StringIO(results_csv(found), newline="")))
     assert len(rows) == len(plan.cells) * 2 + 1
     assert list(rows[0])[-4:] == ["pixel_auroc", "pixel_ap", "patch_ap", "zeal"]  # unknown metrics last
+    for table in (markdown(found, []), latex(found)):
+        assert "pixel AUROC" in table
+        assert "zeal" not in table
     first = rows[0]
     assert (first["cell"], first["detector"], first["input_noise"]) == (plan.cells[0].id, "ganomaly", "off")
     assert (first["score"], first["score_name"], first["status"]) == ("default", "enc_mse", "done")
