@@ -29,6 +29,7 @@ def effects_figure(effects: Sequence[Difference], metrics: Sequence[str]) -> byt
             panel.set_yticks(range(len(names)), names)
             panel.set_title(_plain(score), fontsize="medium")
             panel.set_xlabel(f"difference in {METRICS.get(metric, metric)}")
+            panel.locator_params(axis="x", nbins=4)  # more would run into each other
             panel.grid(axis="x", alpha=0.3)
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)  # shared by all
     buffer = io.BytesIO()
