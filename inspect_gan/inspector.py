@@ -172,7 +172,7 @@ class Inspector(BaseInspector):
             progress=progress,
         )
         header: dict[str, Any] = {
-            "run": self.folder.name,
+            "run": self.name,
             "seed": self.config.seed,
             "detector": self.config.detector,
             "objective": self.config.objective,

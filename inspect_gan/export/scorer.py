@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from inspect_gan.base_inspector import BaseInspector
 from inspect_gan.errors import InspectGanError
@@ -47,7 +46,7 @@ class ExportedInspector(BaseInspector):
             self.name, self.detector_name, self.page = found["run"], found["detector"], found["page"]
             self._calibration = Calibration.read(found["calibration"])
             preprocess = Preprocess.model_validate(found["preprocess"])
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             why = " ".join(str(error).split())
             raise InspectGanError(f"{path} is damaged ({why}): export the run again") from error
         self.predictor = ExportedPredictor(session, preprocess)
@@ -99,7 +98,8 @@ def open_session(model: str | bytes) -> Any:
             "exported detectors need ONNX Runtime: pip install 'inspect-gan[export]', or give the run directory"
         ) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # as torch; 0: one for each core
+    # As torch, which also takes the first of a list; 0: one for each core.
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0])
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -6,6 +6,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,8 @@ class PatchScorer(nn.Module):
         return scores.patch[self._score]
 
 
-def _traced(scorer: PatchScorer, example: Tensor) -> "onnx.ModelProto":  # type: ignore[name-defined]  # noqa: F821
+def _traced(scorer: PatchScorer, example: Tensor) -> Any:
+    """The graph as an `onnx.ModelProto`."""
     try:
         import onnx  # noqa: F401  what the exporter needs
         import onnxscript  # noqa: F401
