@@ -145,15 +145,18 @@ class Inspector(BaseInspector):
         scores: Sequence[str] | None = None,
         exact: bool = False,
         raw: bool = False,
+        baselines: bool = True,
+        figures: bool = True,
         progress: Callable[[str], None] = lambda line: None,
     ) -> "Evaluation":
         """Measure on samples with known truth and write tables and figures to `out`; see `evaluation.protocol`.
 
         scores: measure only these, the first in the place of the run's score. exact: count every score exactly instead
-        of in bins. raw: keep the maps and patch scores of all scores with their labels.
+        of in bins. raw: keep the maps and patch scores of all scores with their labels. baselines: measure what learns
+        nothing as well. figures: draw them.
         """
         from inspect_gan.evaluation.protocol import evaluate
-        from inspect_gan.evaluation.writing import write_evaluation
+        from inspect_gan.evaluation.writing import write_evaluation, write_figures
 
         detector, out = self.predictor.detector, Path(out)
         names = list(dict.fromkeys(map(detector.score_name, scores or detector.score_table())))
@@ -169,6 +172,7 @@ class Inspector(BaseInspector):
             load=self.read,
             exact=exact,
             raw=raw,
+            baselines=baselines,
             progress=progress,
         )
         header: dict[str, Any] = {
@@ -178,5 +182,7 @@ class Inspector(BaseInspector):
             "objective": self.config.objective,
             "maps": asdict(calibration.maps),
         }
-        write_evaluation(out, evaluation, calibration, header, self.read)
+        write_evaluation(out, evaluation, calibration, header)
+        if figures:
+            write_figures(out, evaluation, self.read)
         return evaluation

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inspect_gan.ablation.folder import EVALUATION, LOCK, RUN, CellFolder, Outcome, locked
+from inspect_gan.ablation.folder import EVALUATION, LOCK, RUN, CellFolder, Outcome, baselines, locked, write_baselines
 from inspect_gan.errors import InspectGanError, UnhealthyTraining
 
 STOPPED = 130  # exit code of a cell that was asked to stop and can go on later
@@ -41,14 +41,14 @@ def main(path: Path, work: Callable[[CellFolder], Outcome] | None = None) -> int
 
 
 def train_and_evaluate(folder: CellFolder) -> Outcome:
-    """Train, or go on from the last checkpoint, and measure every score.
+    """Train, or go on from the last checkpoint, and measure the scores of the grid.
 
     Raises InspectGanError as training and evaluation do, KeyboardInterrupt when asked to stop.
     """
     import cv2
     from rich.console import Console
 
-    from inspect_gan.ablation.plan import planned_data
+    from inspect_gan.ablation.plan import planned_data, planned_scores
     from inspect_gan.config import make_config
     from inspect_gan.inspector import Inspector
     from inspect_gan.run import STATE
@@ -58,7 +58,8 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     cv2.setNumThreads(int(os.environ.get("OMP_NUM_THREADS", "0")))  # which OpenCV does not read
     identity = folder.identity()
     config = make_config(identity["config"])
-    data = planned_data(folder.path.parent.parent, identity["data"])
+    sweep, digest = folder.path.parent.parent, identity["data"]
+    data = planned_data(sweep, digest)
     run, evaluation = folder.path / RUN, folder.path / EVALUATION
     # Named without their folder, so that a run goes on after its images were moved.
     sources = [Source(path.name, source_of(path, config.data.page).load) for path in data.train]
@@ -83,17 +84,17 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
         raise KeyboardInterrupt from None
     inspector = Inspector.load(run)
     shutil.rmtree(evaluation, ignore_errors=True)
-    inspector.evaluate(data.test, evaluation, progress=console.print)
+    own = inspector.predictor.detector.score_name(config.scoring.score)
+    wanted = planned_scores(sweep, folder.path.name)
+    names = sorted(wanted, key=lambda name: (name != own, name))  # its own first: it is calibrated already
+    first = baselines(sweep, digest) is None
+    inspector.evaluate(data.test, evaluation, scores=names, baselines=first, figures=False, progress=console.print)
     # Maps of every image in every cell would fill the disk; `evaluate` makes them again.
     shutil.rmtree(evaluation / "maps", ignore_errors=True)
     rows = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))["results"]
-    names = inspector.predictor.detector.score_table()
-    metrics = {row["score"]: _numbers(row) for row in rows}
-    return Outcome(
-        "done",
-        scores={name: values for name, values in metrics.items() if name in names},
-        baselines={name: values for name, values in metrics.items() if name not in names},
-    )
+    if first:
+        write_baselines(sweep, digest, {row["score"]: _numbers(row) for row in rows if row["baseline"]})
+    return Outcome("done", scores={row["score"]: _numbers(row) for row in rows if not row["baseline"]})
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float | None]:

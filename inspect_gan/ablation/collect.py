@@ -1,14 +1,12 @@
 """The cells of a sweep with their results, from plan.json and result.json alone."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from inspect_gan.ablation.folder import CELLS, CellFolder, Metrics, Result
-from inspect_gan.ablation.plan import PLAN, Cell, NotApplicable
+from inspect_gan.ablation.folder import CELLS, CellFolder, Metrics, Result, baselines
+from inspect_gan.ablation.plan import Cell, NotApplicable, read_plan
 from inspect_gan.ablation.statistics import Measurement, Summary, best
 
 # The order of columns; metrics unknown here follow.
@@ -111,23 +109,21 @@ class Collected:
 
 def collect(out: Path) -> Collected:
     """What is there of a sweep so far."""
-    plan: dict[str, Any] = json.loads((out / PLAN).read_text(encoding="utf-8"))
+    plan = read_plan(out)
     cells = [Cell(**values) for values in plan["cells"]]
     results: dict[str, Result] = {}
-    baselines: dict[str, Metrics] = {}
     for cell in cells:
         result = results.get(cell.id) or CellFolder(out / CELLS / cell.id).result()
         if result is not None:
             results[cell.id] = result
-            if result.outcome.baselines:
-                baselines.setdefault(cell.data, result.outcome.baselines)
+    measured = {name: baselines(out, values["digest"]) for name, values in plan["data"].items()}
     return Collected(
         plan["axes"],
         list(plan["data"]),
         cells,
         [NotApplicable(**values) for values in plan["not_applicable"]],
         results,
-        baselines,
+        {name: metrics for name, metrics in measured.items() if metrics is not None},
     )
 
 

@@ -16,7 +16,14 @@ from inspect_gan.ablation.plan import Plan, make_plan
 from inspect_gan.ablation.progress import budget_lines
 from inspect_gan.ablation.report import INDEX, RESULTS_CSV, TABLES_MD, TABLES_TEX, write_report
 from inspect_gan.ablation.supervise import Job
-from inspect_gan.ablation.sweep import first_of_each_detector, forget_failures, reserved, results_of, run_cells
+from inspect_gan.ablation.sweep import (
+    first_of_each_detector,
+    forget_failures,
+    reopen_unmeasured,
+    reserved,
+    results_of,
+    run_cells,
+)
 from inspect_gan.errors import InspectGanError
 
 DRAWINGS = "data"
@@ -63,6 +70,7 @@ def _sweep(out: Path, plan: Plan, limits: Limits, options: Options, console: Con
     def say_budget() -> None:
         console.print("\n".join(budget_lines(plan, results_of(out, plan.cells), workers)))
 
+    reopen_unmeasured(out, plan.cells)
     if options.retry_failed:
         forget_failures(out, plan.cells)
     say_budget()

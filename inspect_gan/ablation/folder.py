@@ -4,6 +4,8 @@ cell.json      settings, data, version; written once
 usage.json     what its attempts have used; by the supervisor, every few seconds
 outcome.json   how the work ended; by the cell's own process, as its last act
 result.json    outcome and usage together; by the supervisor. A cell with a result is finished for good.
+
+Beside the cells, baselines/DIGEST.json holds what needs no training: measured once per data set, by its first cell.
 """
 
 import json
@@ -16,7 +18,7 @@ from typing import Any, Literal
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import atomic_text
 
-CELLS = "cells"
+CELLS, BASELINES = "cells", "baselines"
 CELL, USAGE, OUTCOME, RESULT, LOG, LOCK = (
     "cell.json",
     "usage.json",
@@ -44,12 +46,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """scores: metrics of every score of the detector; baselines: of what learns nothing."""
+    """scores: metrics of every score that was measured."""
 
     status: Status
     reason: str | None = None
     scores: Metrics = field(default_factory=dict)
-    baselines: Metrics = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,21 +86,43 @@ class CellFolder:
     def write_result(self, result: Result) -> None:
         self._write(RESULT, asdict(result))
 
-    def forget(self) -> None:
+    def reopen(self) -> None:
         """Make a finished cell unfinished; it goes on from what it trained."""
-        for name in (RESULT, OUTCOME, USAGE):
+        for name in (RESULT, OUTCOME):
             (self.path / name).unlink(missing_ok=True)
 
+    def forget(self) -> None:
+        """Reopen a cell with all the time of its limits."""
+        self.reopen()
+        (self.path / USAGE).unlink(missing_ok=True)
+
     def _read(self, name: str) -> Any:
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise InspectGanError(f"{self.path / name} is damaged ({error}): delete it, the cell runs again") from error
+        return _read(self.path / name)
 
     def _write(self, name: str, values: Mapping[str, Any]) -> None:
-        atomic_text(self.path / name, json.dumps(values, indent=1, allow_nan=False) + "\n")
+        _write(self.path / name, values)
+
+
+def baselines(out: Path, digest: str) -> Metrics | None:
+    """Of the data set of that digest in the sweep `out`; None before they are measured."""
+    return _read(out / BASELINES / f"{digest}.json")
+
+
+def write_baselines(out: Path, digest: str, metrics: Metrics) -> None:
+    _write(out / BASELINES / f"{digest}.json", metrics)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InspectGanError(f"{path} is damaged ({error}): delete it, the cell runs again") from error
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    atomic_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Grid(Settings):
 
     data: by name. base: settings of every cell (dotted keys) over the packaged configuration of its detector. axes: by
     name, either values of the setting of that name, or named sets of settings. tricks: each an axis off/on.
-    scores: what the tables show of every cell, "default" for the detector's published one.
+    scores: what is measured of every cell, "default" for the detector's published one.
     """
 
     data: dict[str, DataEntry] = Field(min_length=1)

@@ -152,10 +152,20 @@ def write_plan(out: Path, plan: Plan) -> None:
 
 def planned_data(out: Path, digest: str) -> DataFiles:
     """The data set of that digest in the plan of a sweep. Raises InspectGanError when there is none."""
-    for values in json.loads((out / PLAN).read_text(encoding="utf-8"))["data"].values():
+    for values in read_plan(out)["data"].values():
         if values["digest"] == digest:
             return DataFiles.from_json(values)
     raise InspectGanError(f"{out / PLAN} names no data set of digest {digest}: start the sweep with its grid")
+
+
+def planned_scores(out: Path, key: str) -> set[str]:
+    """The detector's scores that the plan of a sweep wants of a cell."""
+    return {name for cell in read_plan(out)["cells"] if cell["id"] == key for name in cell["scores"].values()}
+
+
+def read_plan(out: Path) -> dict[str, Any]:
+    """What `write_plan` wrote to plan.json."""
+    return json.loads((out / PLAN).read_text(encoding="utf-8"))
 
 
 def _config(grid: Grid, levels: Sequence[Level], lines: Mapping[str, str]) -> Config | str:

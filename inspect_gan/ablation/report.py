@@ -114,8 +114,7 @@ def _view(found: Collected, cell: Cell) -> dict[str, Any]:
     folder, result = f"{CELLS}/{cell.id}", found.results.get(cell.id)
     links = [] if result is None else [("log", f"{folder}/{LOG}"), ("run", f"{folder}/{RUN}/")]
     if result is not None and result.outcome.status == "done":
-        evaluation = f"{folder}/{EVALUATION}"
-        links += [("metrics", f"{evaluation}/metrics.md"), ("figure", f"{evaluation}/figures/scores.png")]
+        links.append(("metrics", f"{folder}/{EVALUATION}/metrics.md"))
     score, name = next(iter(cell.scores.items()))
     values = found.metrics_of(cell, name)
     return {

@@ -26,6 +26,16 @@ def results_of(out: Path, cells: Sequence[Cell]) -> dict[str, Result]:
     return {key: result for key, result in found.items() if result is not None}
 
 
+def reopen_unmeasured(out: Path, cells: Sequence[Cell]) -> None:
+    """Let cells that were done for a grid with other scores run again, which repeats their evaluation only."""
+    wanted: dict[str, set[str]] = {}
+    for cell in cells:
+        wanted.setdefault(cell.id, set()).update(cell.scores.values())
+    for key, result in results_of(out, cells).items():
+        if result.outcome.status == "done" and wanted[key] - result.outcome.scores.keys():
+            CellFolder(out / CELLS / key).reopen()
+
+
 def forget_failures(out: Path, cells: Sequence[Cell]) -> None:
     """Let failed and collapsed cells run again."""
     for key, result in results_of(out, cells).items():

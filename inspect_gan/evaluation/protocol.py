@@ -80,12 +80,12 @@ class Evaluation:
 
 
 class AllScores:
-    """Maps and patch scores of an image: of the detector's scores `names` and of the baselines.
+    """Maps and patch scores of an image: of the detector's scores `names` and of the baselines, if any.
 
     Patches lie half a patch apart; a baseline's patch score is the mean of its map over the patch.
     """
 
-    def __init__(self, predictor: Predictor, names: Sequence[str], settings: MapSettings, baselines: Baselines):
+    def __init__(self, predictor: Predictor, names: Sequence[str], settings: MapSettings, baselines: Baselines | None):
         self._predictor, self._baselines, self._settings = predictor, baselines, settings
         self._detector_names = list(names)
         self._patch_settings = replace(settings, stride=max(predictor.preprocess.size // 2, 1))
@@ -93,7 +93,8 @@ class AllScores:
     @property
     def names(self) -> dict[str, bool]:
         """{name: is a baseline}."""
-        return dict.fromkeys(self._detector_names, False) | dict.fromkeys(self._baselines.names, True)
+        beside = self._baselines.names if self._baselines else ()
+        return dict.fromkeys(self._detector_names, False) | dict.fromkeys(beside, True)
 
     def maps_and_patches(self, image: Image) -> tuple[dict[str, np.ndarray], Grid, dict[str, np.ndarray]]:
         """{name: (H, W)}, the grid of the patches, {name: (len(grid),)}."""
@@ -105,7 +106,7 @@ class AllScores:
             patches = {name: values[chosen] for name, values in patches.items()}
         else:
             grid, patches = self._predictor.patch_scores(image, self._detector_names, self._patch_settings)
-        of_baselines = self._baselines.maps(image, self._settings)
+        of_baselines = self._baseline_maps(image)
         return maps | of_baselines, grid, patches | _patch_means(of_baselines, grid)
 
     def patch_thresholds(self, held_out: Sequence[Image], samples: int, target_fpr: float) -> dict[str, float]:
@@ -113,10 +114,13 @@ class AllScores:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
         for image in held_out:
             grid, patches = self._predictor.patch_scores(image, self._detector_names, self._patch_settings)
-            patches |= _patch_means(self._baselines.maps(image, self._settings), grid)
+            patches |= _patch_means(self._baseline_maps(image), grid)
             for name, part in parts.items():
                 part.append(patches[name])
         return {name: conformal_quantile(np.concatenate(part), target_fpr, samples) for name, part in parts.items()}
+
+    def _baseline_maps(self, image: Image) -> dict[str, np.ndarray]:
+        return self._baselines.maps(image, self._settings) if self._baselines else {}
 
 
 def evaluate(
@@ -131,20 +135,22 @@ def evaluate(
     load: Callable[[Path], Image],
     exact: bool = False,
     raw: bool = False,
+    baselines: bool = True,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Measure on samples with known truth; writes the maps of the calibration's score, and with `raw` all that was
     counted, into `out`.
 
     names: scores to measure, the calibration's among them. held_out: the run's normal images. trained: {hash of pixels:
-    name} of the training images. load: reads an image. exact: count every score exactly instead of in bins. A normal
-    image without a mask counts as one without defects. Nothing is chosen here: maps come from the calibration's own
-    settings. Raises InspectGanError when a sample's truth is unknown, a mask does not fit its image, or a test image
-    was trained on.
+    name} of the training images. load: reads an image. exact: count every score exactly instead of in bins.
+    baselines: measure them too. A normal image without a mask counts as one without defects. Nothing is chosen here:
+    maps come from the calibration's own settings. Raises InspectGanError when a sample's truth is unknown, a mask does
+    not fit its image, or a test image was trained on.
     """
     if not samples:
         raise InspectGanError("no images to evaluate: give a folder of test images")
-    scores = AllScores(predictor, names, calibration.maps, Baselines(held_out, predictor.preprocess))
+    beside = Baselines(held_out, predictor.preprocess) if baselines else None
+    scores = AllScores(predictor, names, calibration.maps, beside)
     thresholds = scores.patch_thresholds(held_out, calibration.samples, calibration.target_fpr)
     tallies = {name: Tally(name, baseline, thresholds[name], exact) for name, baseline in scores.names.items()}
     outcomes: list[ImageOutcome] = []

@@ -18,12 +18,15 @@ def write_evaluation(
     evaluation: Evaluation,
     calibration: Calibration,
     header: Mapping[str, Any],
-    load: Callable[[Path], Image],
 ) -> None:
-    """metrics.json, metrics.md and figures/*.png. header: what metrics.json says of the run. load: reads an image."""
+    """metrics.json and metrics.md. header: what metrics.json says of the run."""
     metrics = record(evaluation, calibration, header)
     atomic_text(out / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     atomic_text(out / "metrics.md", table(evaluation, header["run"]))
+
+
+def write_figures(out: Path, evaluation: Evaluation, load: Callable[[Path], Image]) -> None:
+    """figures/*.png, from the maps that the evaluation left in `out`. load: reads an image."""
     folder = out / "figures"
     for name, draw in FIGURES.items():
         atomic_bytes(folder / f"{name}.png", draw(evaluation))

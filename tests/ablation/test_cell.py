@@ -8,7 +8,7 @@ import pytest
 
 from inspect_gan.ablation.cell import train_and_evaluate
 from inspect_gan.ablation.data import open_data
-from inspect_gan.ablation.folder import CELLS, CellFolder
+from inspect_gan.ablation.folder import CELLS, CellFolder, baselines
 from inspect_gan.ablation.grid import load_grid
 from inspect_gan.ablation.plan import make_plan, write_plan
 
@@ -49,8 +49,10 @@ def test_a_cell_goes_on_where_it_stood(tmp_path: Path, capsys: pytest.CaptureFix
     first = train_and_evaluate(folder)
     assert first.status == "done"
     assert steps(folder) == [1, 2, 3]
-    assert {"grey", "smooth", "bright_smooth"} <= set(first.baselines)
-    assert {"enc_mse", "res_l1"} <= set(first.scores)
+    assert set(first.scores) == {"enc_mse", "res_ssim"}
+    measured = baselines(tmp_path / "out", folder.identity()["data"])
+    assert measured is not None
+    assert {"grey", "smooth", "bright_smooth"} <= set(measured)
 
     # Killed in the evaluation: nothing is trained again, also from another place.
     shutil.move(tmp_path / "out", tmp_path / "moved")
@@ -59,6 +61,7 @@ def test_a_cell_goes_on_where_it_stood(tmp_path: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert train_and_evaluate(moved) == first
     assert "starts again" not in capsys.readouterr().out
+    assert "pca_residual" not in (moved.path / "evaluation" / "metrics.json").read_text()  # measured before
     assert steps(moved) == [1, 2, 3]
 
     # A checkpoint that cannot be used costs a fresh start, not the cell.

@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from inspect_gan.ablation.collect import Collected, collect
-from inspect_gan.ablation.folder import CELLS, CellFolder, Metrics, Outcome, Result, Usage
+from inspect_gan.ablation.folder import CELLS, CellFolder, Metrics, Outcome, Result, Usage, write_baselines
 from inspect_gan.ablation.plan import Plan, write_plan
 from inspect_gan.ablation.report import write_report
 from inspect_gan.ablation.statistics import Summary
@@ -23,12 +23,14 @@ HOSTILE = "<script>alert(1)</script> a|b 100% $x_1$"
 def write_results(out: Path, plan: Plan) -> None:
     """ganomaly: AUROC 0.5 (0.9 with noise) + seed / 100; bigan: collapsed with noise; the last cell is open."""
     write_plan(out, plan)
+    for files in plan.data.values():
+        write_baselines(out, files.digest, {"grey": {"pixel_auroc": 0.4, "pixel_ap": 0.1}})
     for cell in plan.cells[:-1]:
         noise, bigan = cell.labels["input_noise"] == "on", cell.labels["detector"] == "bigan"
         value = (0.9 if noise else 0.5) + cell.seed / 100
         row: dict[str, float | None] = {"pixel_auroc": value, "pixel_ap": value / 2, "patch_ap": None, "zeal": 7}
         scores: Metrics = {name: row for name in cell.scores.values()}
-        outcome = Outcome("done", None, scores, {"grey": {"pixel_auroc": 0.4, "pixel_ap": 0.1}})
+        outcome = Outcome("done", None, scores)
         if bigan and noise:
             outcome = Outcome("collapsed", HOSTILE)
         CellFolder(out / CELLS / cell.id).write_result(Result(outcome, Usage(1, 12.5, 300.0)))
