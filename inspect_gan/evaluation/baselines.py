@@ -63,16 +63,19 @@ class Baselines:
     def __init__(self, held_out: Sequence[Image], preprocess: Preprocess):
         self._pca = PcaResidual(held_out, preprocess)
 
-    def maps(self, image: Image, settings: MapSettings) -> dict[str, np.ndarray]:
-        """{name: (H, W) float32}, higher = more anomalous under the name's reading. settings: of the PCA's map."""
+    def maps(self, image: Image, settings: MapSettings) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, (H, W) float32) one after another, so that they need not lie in memory together; higher = more
+        anomalous under the name's reading. settings: of the PCA's map."""
         grey = image.converted(1).pixels[..., 0]
         mean = cv2.GaussianBlur(grey, (0, 0), SIGMA)
-        deviation = cv2.GaussianBlur(grey * grey, (0, 0), SIGMA) - mean * mean
+        yield "grey", mean
+        deviation = cv2.GaussianBlur(grey * grey, (0, 0), SIGMA)
+        deviation -= mean * mean
         deviation = np.sqrt(np.maximum(deviation, 0, out=deviation), out=deviation)
-        return {
-            "grey": mean,
-            "deviation": deviation,
-            "smooth": -deviation,
-            "bright_smooth": mean - 2 * deviation,
-            **self._pca.score_maps(image, [PCA], settings),
-        }
+        yield "deviation", deviation
+        yield "smooth", -deviation
+        bright_smooth = 2 * deviation
+        del deviation
+        yield "bright_smooth", np.subtract(mean, bright_smooth, out=bright_smooth)
+        del grey, mean, bright_smooth
+        yield PCA, self._pca.score_maps(image, [PCA], settings)[PCA]

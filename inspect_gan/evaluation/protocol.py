@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,13 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.evaluation.baselines import Baselines
 from inspect_gan.evaluation.coverage import Coverage, defect_coverage
 from inspect_gan.evaluation.curves import ScoreCurve
-from inspect_gan.evaluation.defects import Defects
 from inspect_gan.evaluation.published import published_protocols
-from inspect_gan.evaluation.tally import ScoreResult, Tally
+from inspect_gan.evaluation.tally import ScoreResult, Tally, Truth
 from inspect_gan.imaging import Image, atomic_file, read_mask, write_tiff
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.labels import patch_labels, patch_sums
 from inspect_gan.scoring.calibration import Calibration, conformal_quantile
-from inspect_gan.scoring.maps import MapSettings
+from inspect_gan.scoring.maps import MapSettings, Take
 from inspect_gan.scoring.predict import Predictor
 from inspect_gan.scoring.regions import THRESHOLD, find_regions, measure
 from inspect_gan.scoring.verdict import Verdict, worst
@@ -96,9 +96,9 @@ class AllScores:
         beside = self._baselines.names if self._baselines else ()
         return dict.fromkeys(self._detector_names, False) | dict.fromkeys(beside, True)
 
-    def maps_and_patches(self, image: Image) -> tuple[dict[str, np.ndarray], Grid, dict[str, np.ndarray]]:
-        """{name: (H, W)}, the grid of the patches, {name: (len(grid),)}."""
-        maps, fine, patches = self._predictor.maps_and_patches(image, self._detector_names, self._settings)
+    def of_detector(self, image: Image, take: Take) -> tuple[Grid, dict[str, np.ndarray]]:
+        """The grid of the patches, {name: (len(grid),)}; the maps go to `take`, see `MapMaker.stream`."""
+        fine, patches = self._predictor.stream(image, self._detector_names, self._settings, take)
         grid = replace(fine, stride=self._patch_settings.stride)
         if set(grid.rows) <= set(fine.rows) and set(grid.cols) <= set(fine.cols):
             rows, cols = np.searchsorted(fine.rows, grid.rows), np.searchsorted(fine.cols, grid.cols)
@@ -106,21 +106,27 @@ class AllScores:
             patches = {name: values[chosen] for name, values in patches.items()}
         else:
             grid, patches = self._predictor.patch_scores(image, self._detector_names, self._patch_settings)
-        of_baselines = self._baseline_maps(image)
-        return maps | of_baselines, grid, patches | _patch_means(of_baselines, grid)
+        return grid, patches
+
+    def of_baselines(self, image: Image, grid: Grid, take: Take | None = None) -> dict[str, np.ndarray]:
+        """{name: (len(grid),)}; each map goes to `take` as a whole before the next one is made."""
+        patches = {}
+        for name, map in self._baselines.maps(image, self._settings) if self._baselines else ():
+            patches[name] = (patch_sums(_resized(map, grid), grid) / grid.size**2).astype(np.float32)
+            if take is not None:
+                take(name, slice(0, len(map)), map)
+            del map  # not held while the next one is made
+        return patches
 
     def patch_thresholds(self, held_out: Sequence[Image], samples: int, target_fpr: float) -> dict[str, float]:
         """The conformal quantile of each score's patches on held-out normal images, see `scoring.calibration`."""
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
         for image in held_out:
             grid, patches = self._predictor.patch_scores(image, self._detector_names, self._patch_settings)
-            patches |= _patch_means(self._baseline_maps(image), grid)
+            patches |= self.of_baselines(image, grid)
             for name, part in parts.items():
                 part.append(patches[name])
         return {name: conformal_quantile(np.concatenate(part), target_fpr, samples) for name, part in parts.items()}
-
-    def _baseline_maps(self, image: Image) -> dict[str, np.ndarray]:
-        return self._baselines.maps(image, self._settings) if self._baselines else {}
 
 
 def evaluate(
@@ -161,19 +167,26 @@ def evaluate(
             raise InspectGanError(
                 f"{sample.image} is the training image {trained[image.digest]}: evaluate on unseen images"
             )
-        mask = _truth(sample, image)
-        shares = Defects(mask).shares_of_pixels()
-        maps, grid, patches = scores.maps_and_patches(image)
-        units = maps[calibration.score] = calibration.normalise(maps[calibration.score])
-        write_tiff(map_file(out, number), units)
-        labels = patch_labels(_resized(mask, grid) > 0.5, grid)
-        for name, tally in tallies.items():
-            curve = tally.add(maps[name], mask, shares, patches[name], labels)
+        truth = Truth(_mask(sample, image))
+        # Of all maps only that of the run's score is held as a whole.
+        kept = scores.names if raw else [calibration.score]
+        maps = {name: np.empty(truth.mask.shape, dtype=np.float32) for name in kept}
+        count = partial(_count, calibration, tallies, truth, maps)
+        grid, patches = scores.of_detector(image, count)
+        write_tiff(map_file(out, number), maps[calibration.score])
+        labels = patch_labels(_resized(truth.mask, grid) > 0.5, grid)
+        for name in names:
+            curve = tallies[name].end_image(truth, patches[name], labels)
             if name == calibration.score:
-                outcomes.append(_outcome(sample, mask, units, curve, calibration))
+                outcomes.append(_outcome(sample, truth, maps[name], curve, calibration))
         patch_parts.append((labels, patches[calibration.score]))
+        if not raw:
+            maps.clear()  # before the baselines need as much
+        of_baselines = scores.of_baselines(image, grid, count)
+        for name, values in of_baselines.items():
+            tallies[name].end_image(truth, values, labels)
         if raw:
-            _write_raw(out / "raw" / f"{number:04d}.npz", mask, labels, maps, patches)
+            _write_raw(out / "raw" / f"{number:04d}.npz", truth.mask, labels, maps, patches | of_baselines)
         progress(f"{number + 1} of {len(samples)}: {sample.image.name}")
     own = tallies[calibration.score]
     at_fpr, calibrated = defect_coverage(
@@ -207,7 +220,7 @@ def stored_maps(out: Path, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarr
         )
 
 
-def _truth(sample: Sample, image: Image) -> np.ndarray:
+def _mask(sample: Sample, image: Image) -> np.ndarray:
     if sample.mask is not None:
         return read_mask(sample.mask, (image.height, image.width))
     if sample.defective is False:
@@ -215,10 +228,21 @@ def _truth(sample: Sample, image: Image) -> np.ndarray:
     raise InspectGanError(f"{sample.image} has no ground-truth mask: name the folder of masks with --masks")
 
 
-def _patch_means(maps: Mapping[str, np.ndarray], grid: Grid) -> dict[str, np.ndarray]:
-    return {
-        name: (patch_sums(_resized(map, grid), grid) / grid.size**2).astype(np.float32) for name, map in maps.items()
-    }
+def _count(
+    calibration: Calibration,
+    tallies: Mapping[str, Tally],
+    truth: Truth,
+    maps: Mapping[str, np.ndarray],
+    name: str,
+    rows: slice,
+    values: np.ndarray,
+) -> None:
+    """Count rows of a raw map, the run's score in threshold units, and put them into the map of that name, if any."""
+    if name == calibration.score:
+        values = calibration.normalise(values)
+    tallies[name].add(truth, rows, values)
+    if name in maps:
+        maps[name][rows] = values
 
 
 def _resized(values: np.ndarray, grid: Grid) -> np.ndarray:
@@ -229,12 +253,12 @@ def _resized(values: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def _outcome(
-    sample: Sample, mask: np.ndarray, units: np.ndarray, curve: ScoreCurve, calibration: Calibration
+    sample: Sample, truth: Truth, units: np.ndarray, curve: ScoreCurve, calibration: Calibration
 ) -> ImageOutcome:
     regions = find_regions(units, calibration.limits())
     return ImageOutcome(
         sample=sample,
-        defect_pixels=int(np.count_nonzero(mask)),
+        defect_pixels=truth.defect_pixels,
         pixel_auroc=curve.auroc(),
         pixel_ap=curve.average_precision(),
         peak=float(units.max()),

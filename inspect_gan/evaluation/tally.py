@@ -7,6 +7,7 @@ import numpy as np
 
 from inspect_gan.evaluation.bootstrap import IMAGE_BINS, bootstrap
 from inspect_gan.evaluation.curves import BINS, ScoreCurve
+from inspect_gan.evaluation.defects import Defects
 from inspect_gan.evaluation.metrics import PrecisionRecallF1, auroc, prf_of_counts
 
 
@@ -48,6 +49,23 @@ class ScoreResult:
         return row | {f"patch_{what}": figure for what, figure in self.patch_found._asdict().items()}
 
 
+class Truth:
+    """The mask of an image, (H, W) bool, and what counting some rows of it needs."""
+
+    def __init__(self, mask: np.ndarray):
+        self.mask = mask
+        self._shares = Defects(mask).shares_of_pixels()
+        self._before = np.concatenate([[0], np.cumsum(np.count_nonzero(mask, axis=1))])  # of each row
+
+    @property
+    def defect_pixels(self) -> int:
+        return len(self._shares)
+
+    def rows(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """The mask in these rows and the shares of its defect pixels, as `ScoreCurve.update` takes them."""
+        return self.mask[rows], self._shares[self._before[rows.start] : self._before[rows.stop]]
+
+
 class Level:
     """The curve of all images, and a coarse one of each for the bootstrap."""
 
@@ -55,13 +73,10 @@ class Level:
         self.curve = ScoreCurve(limit)
         self._images: list[ScoreCurve] = []
 
-    def add(self, scores: np.ndarray, labels: np.ndarray, shares: np.ndarray | None = None) -> ScoreCurve:
-        """Count one image, whose own curve is returned."""
-        image = self.curve.empty()
-        image.update(scores, labels, shares)
+    def add(self, image: ScoreCurve) -> None:
+        """Add the curve of one image."""
         self.curve.merge(image)
         self._images.append(image.coarsened(IMAGE_BINS))
-        return image
 
     def estimates(self, *metrics: str) -> dict[str, Estimate]:
         """Of "auroc", "ap" and "aupro"."""
@@ -76,29 +91,38 @@ class Level:
 
 
 class Tally:
-    """Counts of one score. patch_threshold: from held-out normal patches. exact: never bin."""
+    """Counts of one score, of some rows of an image after others. patch_threshold: from held-out normal patches. exact:
+    never bin."""
 
     def __init__(self, score: str, baseline: bool, patch_threshold: float, exact: bool = False):
         limit = None if exact else BINS
         self.score, self.baseline, self.patch_threshold = score, baseline, patch_threshold
         self.pixels, self.patches = Level(limit), Level(limit)
         self._found = np.zeros(3, dtype=np.int64)  # hits, flagged, anomalous patches
+        self._image = self.pixels.curve.empty()  # what `add` has counted since the last `end_image`
+        self._peak = -np.inf
         self._peaks: list[float] = []
         self._defective: list[bool] = []
 
-    def add(
-        self, map: np.ndarray, mask: np.ndarray, shares: np.ndarray, patches: np.ndarray, labels: np.ndarray
-    ) -> ScoreCurve:
-        """Count one image: map and mask (H, W), shares as in `ScoreCurve.update`, patch scores and labels (n,).
+    def add(self, truth: Truth, rows: slice, values: np.ndarray) -> None:
+        """Count the map, (n, W), in rows of an image."""
+        self._image.update(values, *truth.rows(rows))
+        self._peak = max(self._peak, float(values.max()))
+
+    def end_image(self, truth: Truth, patches: np.ndarray, labels: np.ndarray) -> ScoreCurve:
+        """Count the patches of the image whose rows were added, scores and labels (n,).
 
         Returns the curve of its pixels.
         """
-        curve = self.pixels.add(map, mask, shares)
-        self.patches.add(patches, labels)
+        curve, of_patches = self._image, self.patches.curve.empty()
+        of_patches.update(patches, labels)
+        self.pixels.add(curve)
+        self.patches.add(of_patches)
         flagged = patches > self.patch_threshold
         self._found += int((flagged & labels).sum()), int(flagged.sum()), int(labels.sum())
-        self._peaks.append(float(map.max()))
-        self._defective.append(bool(mask.any()))
+        self._peaks.append(self._peak)
+        self._defective.append(truth.defect_pixels > 0)
+        self._image, self._peak = self.pixels.curve.empty(), -np.inf
         return curve
 
     def result(self) -> ScoreResult:

@@ -39,7 +39,7 @@ class Image:
     @property
     def digest(self) -> str:
         """SHA-256 of the pixels: the same picture in another file format or folder has the same digest."""
-        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).data).hexdigest()
 
     def converted(self, channels: int) -> "Image":
         """The same image with 1 channel (Rec. 601 luma of colour) or 3 (grey repeated)."""

@@ -109,7 +109,9 @@ class Preprocess(Settings):
             height, width = self.rescaled_size(image.height, image.width)
             how = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
             pixels = cv2.resize(pixels, (width, height), interpolation=how).reshape(height, width, -1)
-        return np.ascontiguousarray((pixels - self.low) / (self.high - self.low), dtype=np.float32)
+        pixels = np.subtract(pixels, self.low, dtype=np.float32, order="C")
+        pixels /= self.high - self.low
+        return pixels
 
     def tensor(self, patches: "np.ndarray | torch.Tensor") -> "torch.Tensor":
         """(n, S, S, C) cut from `image`'s result -> (n, C, S, S) float32 as detectors take it, on the same device."""
@@ -117,7 +119,7 @@ class Preprocess(Settings):
 
         x = torch.as_tensor(patches).permute(0, 3, 1, 2)
         if self.scaling == "minus1_1":
-            return (x * 2 - 1).contiguous(memory_format=torch.channels_last)
+            return (x * 2).sub_(1).contiguous(memory_format=torch.channels_last)
         mean = x.mean(dim=(2, 3), keepdim=True)
         # A flat patch has no deviation to divide by; 1 / sqrt(n) is that of a single lit pixel.
         std = x.std(dim=(2, 3), keepdim=True, correction=0).clamp_min(1 / self.size)

@@ -135,7 +135,7 @@ def to_float(array: np.ndarray) -> np.ndarray:
         return array.astype(np.float32, copy=False)
     if array.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"expected uint8, uint16 or floating samples, not {array.dtype}")
-    return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+    return np.divide(array, np.iinfo(array.dtype).max, dtype=np.float32)  # without a second image on the way
 
 
 def _head(path: Path) -> bytes:

@@ -12,8 +12,6 @@ from inspect_gan.patches.grid import Grid
 
 Window = Literal["uniform", "hann", "gaussian"]
 MIN_WEIGHT = 1e-3
-# Rows of the map that are finished together: only so many are held in float64 once more.
-BAND = 256
 
 
 def iterate_patches(pixels: np.ndarray, grid: Grid, batch: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -54,17 +52,28 @@ class Stitcher:
     """Weighted mean, at every pixel, of the values of all patches that cover it.
 
     map(p) = sum_k w(p - corner_k) v_k(p) / sum_k w(p - corner_k), where v_k is one number per patch or one
-    per pixel of the patch. Memory is that of the map, with values per pixel also that of their float64 sums, whatever
-    the stride: patches may come in any batches and order, and none is kept.
+    per pixel of the patch. Patches may come in any batches and order, and none is kept. Where they come in the order of
+    the grid and rows are taken as soon as they are ready, memory is that of a few rows of patches, whatever the stride
+    and the height of the image.
     """
 
     def __init__(self, grid: Grid, window: Window = "uniform") -> None:
         self.grid = grid
         self._weights = window_weights(grid.size, window)
         self._window = None if window == "uniform" else np.outer(self._weights, self._weights)
-        self._added = np.zeros(len(grid), dtype=bool)
+        self._added = np.zeros(len(grid) + 1, dtype=bool)  # with a last one that is never added, where searches end
+        self._missing = 0  # first position that was not added
         self._scores = np.zeros((len(grid.rows), len(grid.cols)))
-        self._sum = np.zeros((grid.height, grid.width))
+        self._top = 0  # first row that was not taken
+        self._sum = np.zeros((0, grid.width))  # of values per pixel, from that row on
+        self._tops, self._lefts = np.array(grid.rows), np.array(grid.cols)
+        self._row_total, self._col_total = (
+            np.where(total > 0, total, np.nan)
+            for total in (
+                _spread(np.ones(len(self._tops)), self._tops, self._weights, grid.height),
+                _spread(np.ones(len(self._lefts)), self._lefts, self._weights, grid.width),
+            )
+        )
         # Patches k, k + period, k + 2 * period, ... of a row of patches do not overlap.
         self._period = -(-grid.size // grid.stride)
         # All columns lie one stride apart, except a last one that was shifted inward.
@@ -85,39 +94,49 @@ class Stitcher:
         if self._added[start:stop].any():
             raise ValueError(f"some of the positions {start}..{stop - 1} were added before")
         self._added[start:stop] = True
+        if start == self._missing:
+            self._missing = stop + int(np.argmin(self._added[stop:]))
         if values.ndim == 1:
             self._scores.reshape(-1)[start:stop] = values
         else:
             self._add_maps(start, values)
 
-    def finalize(self) -> np.ndarray:
-        """The map, (H, W) float32; NaN where no patch lies (only possible without flush edges).
+    @property
+    def ready(self) -> int:
+        """How many rows `take` would return: those not taken before that no missing position reaches."""
+        row = self._missing // len(self._lefts)
+        return int(self._tops[row] if row < len(self._tops) else self.grid.height) - self._top
 
-        Raises ValueError while positions are missing, InspectGanError when a value was NaN or infinite.
+    def take(self) -> np.ndarray:
+        """The next `ready` rows of the map, (n, W) float32; NaN where no patch lies (only possible without flush
+        edges). They are forgotten.
+
+        Raises InspectGanError when a value was NaN or infinite.
         """
-        if not self._added.all():
-            missing = np.flatnonzero(~self._added)
+        size, band = self.grid.size, slice(self._top, self._top + self.ready)
+        above = band.start - size  # no patch that reaches into the band begins above this row
+        reaching = slice(*np.searchsorted(self._tops, (above + 1, band.stop)))
+        by_row = _spread(self._scores[reaching].T, self._lefts, self._weights, self.grid.width).T
+        spread = _spread(by_row, self._tops[reaching] - above, self._weights, band.stop - above + size)
+        total = spread[size : band.stop - above]
+        of_maps = self._sum[: len(total)]
+        total[: len(of_maps)] += of_maps
+        if not np.isfinite(total).all():
+            raise InspectGanError(
+                "the detector returned NaN or infinite scores for this image: "
+                "check the health report of the run and use other weights or train again"
+            )
+        total /= self._row_total[band, None]
+        total /= self._col_total
+        self._top, self._sum = band.stop, self._sum[len(of_maps) :].copy()
+        return total.astype(np.float32)
+
+    def finalize(self) -> np.ndarray:
+        """All rows that were not taken, as `take` returns them; raises ValueError while positions are missing."""
+        if self._missing < len(self.grid):
+            missing = np.flatnonzero(~self._added[:-1])
             raise ValueError(f"{len(missing)} of {len(self.grid)} positions are missing, first {missing[0]}")
-        grid, weights = self.grid, self._weights
-        tops = np.array(grid.rows)
-        by_row = _spread(self._scores.T, np.array(grid.cols), weights, grid.width).T
-        row_total = _spread(np.ones(len(tops)), tops, weights, grid.height)
-        col_total = _spread(np.ones(len(grid.cols)), np.array(grid.cols), weights, grid.width)
-        totals = [np.where(total > 0, total, np.nan) for total in (row_total, col_total)]
-        result = np.empty((grid.height, grid.width), dtype=np.float32)
-        for start in range(0, grid.height, BAND):
-            band = slice(start, min(start + BAND, grid.height))
-            above = start - grid.size  # no patch that reaches into the band begins above this row
-            reaching = slice(*np.searchsorted(tops, (above + 1, band.stop)))
-            spread = _spread(by_row[reaching], tops[reaching] - above, weights, band.stop - above + grid.size)
-            total = self._sum[band] + spread[grid.size : band.stop - above]
-            if not np.isfinite(total).all():
-                raise InspectGanError(
-                    "the detector returned NaN or infinite scores for this image: "
-                    "check the health report of the run and use other weights or train again"
-                )
-            result[band] = total / totals[0][band, None] / totals[1]
-        return result
+        return self.take()
 
     def _add_maps(self, start: int, values: np.ndarray) -> None:
         """Split the run of positions at the ends of grid rows."""
@@ -130,8 +149,7 @@ class Stitcher:
     def _add_run(self, row: int, col: int, maps: np.ndarray) -> None:
         """Add maps (n, S, S) at consecutive columns of one row of patches."""
         size, stride = self.grid.size, self.grid.stride
-        top = self.grid.rows[row]
-        windows = sliding_window_view(self._sum[top : top + size], size, axis=1, writeable=True)
+        windows = sliding_window_view(self._sums(self.grid.rows[row]), size, axis=1, writeable=True)
         regular = max(0, min(len(maps), self._regular - col))
         left, step = col * stride, self._period * stride
         for phase in range(min(self._period, regular)):
@@ -140,6 +158,17 @@ class Stitcher:
             windows[:, first : first + (len(part) - 1) * step + 1 : step] += part.transpose(1, 0, 2)
         if regular < len(maps):  # the flush column
             windows[:, self.grid.cols[-1]] += self._weighted(maps[-1])
+
+    def _sums(self, top: int) -> np.ndarray:
+        """(S, W) the sums of the rows from `top` on, to be added to."""
+        first = top - self._top
+        stop = first + self.grid.size
+        if stop > len(self._sum):
+            # Twice what is needed: pages that are never touched take no memory.
+            grown = np.zeros((min(2 * stop, self.grid.height - self._top), self.grid.width))
+            grown[: len(self._sum)] = self._sum
+            self._sum = grown
+        return self._sum[first:stop]
 
     def _weighted(self, maps: np.ndarray) -> np.ndarray:
         return maps if self._window is None else maps * self._window

@@ -105,8 +105,10 @@ class Calibration:
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image."""
-        units = (raw.astype(np.float64) - self.origin) / (self.threshold - self.origin)
-        return units.astype(np.float32)
+        units = np.empty(raw.shape, dtype=np.float32)
+        for row, result in zip(raw, units, strict=True):  # row by row: in float64 the whole would take four times as much
+            result[...] = (row.astype(np.float64) - self.origin) / (self.threshold - self.origin)
+        return units
 
     def limits(self, min_area: int = 1) -> Limits:
         return Limits(area=self.area_limit, peak=self.peak_limit, min_area=min_area)

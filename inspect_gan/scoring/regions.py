@@ -15,6 +15,7 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.scoring.verdict import Verdict
 
 THRESHOLD = 1.0
+_BLOCK = 1 << 22  # pixels looked at together
 
 
 @dataclass(frozen=True)
@@ -137,20 +138,24 @@ def _components(map: np.ndarray) -> _Components:
     if map.ndim != 2:
         raise ValueError(f"a map has the shape (H, W), this one {map.shape}")
     # NaN > 1.0 is False: without this check a broken map would be reported as good.
-    if not np.isfinite(map).all():
+    if not np.isfinite([map.min(), map.max()]).all():
         raise InspectGanError("the anomaly map holds values that are not finite; check the input and the model")
     above = map > THRESHOLD
     count, labels, stats, centroid = cv2.connectedComponentsWithStats(above.view(np.uint8), connectivity=8)
     left, top, width, height, area = stats[1:].T
 
-    pixels = np.flatnonzero(above)
-    owner: np.ndarray = labels.ravel()[pixels] - 1
-    values = map.ravel()[pixels]
     peak = np.full(count - 1, -np.inf, dtype=np.float32)
-    np.maximum.at(peak, owner, values)
-    at_peak = np.flatnonzero(values == peak[owner])[::-1]  # backwards: the first pixel is written last
-    first = np.empty(count - 1, dtype=np.int64)
-    first[owner[at_peak]] = pixels[at_peak]
+    first = np.empty(count - 1, dtype=np.int64)  # pixel of the first peak
+    total = np.zeros(count - 1)
+    for start in range(0, map.size, _BLOCK):
+        pixels = start + np.flatnonzero(above.reshape(-1)[start : start + _BLOCK])
+        owner: np.ndarray = labels.reshape(-1)[pixels] - 1
+        values = map.reshape(-1)[pixels]
+        before = peak.copy()
+        np.maximum.at(peak, owner, values)
+        at_peak = np.flatnonzero((values == peak[owner]) & (values > before[owner]))[::-1]  # the first is written last
+        first[owner[at_peak]] = pixels[at_peak]
+        np.add.at(total, owner, values)
     return _Components(
         labels=labels,
         box=np.stack([left, top, left + width, top + height], axis=1),
@@ -158,5 +163,5 @@ def _components(map: np.ndarray) -> _Components:
         area=area,
         peak=peak,
         peak_at=np.stack([first % map.shape[1], first // map.shape[1]], axis=1),
-        mean=np.bincount(owner, weights=values, minlength=count - 1) / area,
+        mean=total / area,
     )
