@@ -106,7 +106,9 @@ class Calibration:
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image."""
         units = np.empty(raw.shape, dtype=np.float32)
-        for row, result in zip(raw, units, strict=True):  # row by row: in float64 the whole would take four times as much
+        for row, result in zip(
+            raw, units, strict=True
+        ):  # row by row: in float64 the whole would take four times as much
             result[...] = (row.astype(np.float64) - self.origin) / (self.threshold - self.origin)
         return units
 

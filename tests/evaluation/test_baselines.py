@@ -27,7 +27,7 @@ def baselines() -> Baselines:
 def test_local_statistics_of_a_step(baselines: Baselines) -> None:
     pixels = np.zeros((80, 120, 1), dtype=np.float32)
     pixels[:, 60:] = 1
-    maps = baselines.maps(Image(pixels, 8), MapSettings(8))
+    maps = dict(baselines.maps(Image(pixels, 8), MapSettings(8)))
     assert set(maps) == set(baselines.names)
     far = int(4 * SIGMA) + 1
     np.testing.assert_allclose(maps["grey"][:, : 60 - far], 0, atol=1e-6)
@@ -48,7 +48,7 @@ def test_pca_residual_equals_scikit_learn(baselines: Baselines) -> None:
     ]
     pca = PCA(COMPONENTS, svd_solver="full").fit(np.concatenate(fitted))
     image = texture(3)
-    map = baselines.maps(image, MapSettings(SIZE, "uniform"))["pca_residual"]
+    map = dict(baselines.maps(image, MapSettings(SIZE, "uniform")))["pca_residual"]
     # Patches side by side do not overlap, so the map shows each one's own residual.
     for top, left, bottom, right in Grid(80, 96, SIZE, SIZE).boxes():
         patch = image.pixels[top:bottom, left:right, 0].reshape(1, -1)
@@ -59,7 +59,7 @@ def test_pca_residual_equals_scikit_learn(baselines: Baselines) -> None:
 def test_pca_finds_what_normal_patches_never_show(baselines: Baselines) -> None:
     image = texture(4)
     image.pixels[30:50, 40:60] = 0.5
-    map = baselines.maps(image, MapSettings(4, smooth=2))["pca_residual"]
+    map = dict(baselines.maps(image, MapSettings(4, smooth=2)))["pca_residual"]
     assert map.shape == (80, 96)
     inside = map[35:45, 45:55].mean()
     assert inside > 3 * map[:20].mean()
@@ -68,6 +68,7 @@ def test_pca_finds_what_normal_patches_never_show(baselines: Baselines) -> None:
 def test_colour_images_and_another_scale_give_maps_of_the_images_size() -> None:
     rng = np.random.default_rng(0)
     colour = [Image(rng.random((80, 90, 3), dtype=np.float32), 8) for _ in range(2)]
-    maps = Baselines(colour, Preprocess(size=SIZE, channels=3, scale=0.5)).maps(colour[0], MapSettings(8))
+    baselines = Baselines(colour, Preprocess(size=SIZE, channels=3, scale=0.5))
+    maps = dict(baselines.maps(colour[0], MapSettings(8)))
     assert {map.shape for map in maps.values()} == {(80, 90)}
     assert all(map.dtype == np.float32 for map in maps.values())

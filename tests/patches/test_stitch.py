@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,12 +101,49 @@ def test_half_precision_values_do_not_saturate_under_1024_overlaps(window: Windo
 
 
 @pytest.mark.parametrize("per_pixel", [False, True])
-@pytest.mark.parametrize("band", [1, 5, 37])
-def test_bands_leave_no_seams(monkeypatch: pytest.MonkeyPatch, band: int, per_pixel: bool) -> None:
+@pytest.mark.parametrize("batch", [1, 7, 40])
+def test_rows_are_taken_as_soon_as_no_missing_patch_reaches_them(batch: int, per_pixel: bool) -> None:
     grid = Grid(41, 30, 8, 3)
     values = np.random.default_rng(0).random((len(grid), 8, 8) if per_pixel else len(grid))
-    monkeypatch.setattr("inspect_gan.patches.stitch.BAND", band)
-    np.testing.assert_allclose(stitch(grid, values, "hann"), stitch_by_loops(grid, values, "hann"), atol=1e-6)
+    stitcher = Stitcher(grid, "hann")
+    bands, taken = [], 0
+    for start in range(0, len(grid), batch):
+        stitcher.add(start, values[start : start + batch])
+        added = min(start + batch, len(grid))
+        known = grid.height if added == len(grid) else list(grid.boxes())[added][0]
+        assert stitcher.ready == known - taken
+        bands.append(stitcher.take())
+        taken += len(bands[-1])
+    assert stitcher.take().shape == (0, grid.width)
+    np.testing.assert_array_equal(np.concatenate(bands), stitch(grid, values, "hann"))
+
+
+def test_patches_that_came_early_wait_for_those_before_them() -> None:
+    grid = Grid(12, 4, 4, 4)
+    stitcher = Stitcher(grid)
+    stitcher.add(1, np.array([2.0, 3.0]))
+    assert stitcher.ready == 0
+    stitcher.add(0, np.ones(1))
+    assert stitcher.ready == 12
+    np.testing.assert_array_equal(stitcher.take()[::4, 0], [1, 2, 3])
+
+
+@pytest.mark.parametrize("per_pixel", [False, True])
+def test_memory_does_not_grow_with_the_height_of_a_map_that_is_taken_on_the_way(per_pixel: bool) -> None:
+    width, peaks = 1000, []
+    for height in (2_000, 8_000):
+        grid = Grid(height, width, 50, 25)
+        values = np.ones((len(grid.cols), 50, 50) if per_pixel else len(grid.cols))
+        tracemalloc.start()
+        stitcher = Stitcher(grid)
+        for start in range(0, len(grid), len(grid.cols)):
+            stitcher.add(start, values)
+            stitcher.take()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        peaks.append(peak)
+    # Left is what each patch takes, less than 1 / 50 of a float32 map.
+    assert peaks[1] - peaks[0] < 6_000 * width * 4 / 50
 
 
 @settings(deadline=None, max_examples=150)

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from inspect_gan.imaging import Image
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import Stitcher
-from inspect_gan.scoring import dense
+from inspect_gan.scoring import dense, maps
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.predict import Predictor
 
@@ -81,6 +82,41 @@ def test_scaled_maps_fit_the_image(scale: float) -> None:
     assert found.shape == (90, 131)
     rows, columns = np.nonzero(found > 1)
     assert (rows.mean(), columns.mean()) == pytest.approx((44.5, 84.5), abs=0.6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.6])
+@pytest.mark.parametrize("smooth", [0.0, 2.7])
+def test_a_map_in_bands_is_the_map_in_one_piece(monkeypatch: pytest.MonkeyPatch, smooth: float, scale: float) -> None:
+    pixels = np.random.default_rng(0).random((150, 60, 1), dtype=np.float32)
+    names, map_settings = ["res_l1", "res_ssim", "doubt"], MapSettings(8, smooth=smooth)
+    image, predictor = Image(pixels, 8), echo(scale=scale)
+    whole = predictor.score_maps(image, names, map_settings)
+    monkeypatch.setattr("inspect_gan.scoring.maps.BAND", 20 * 60)
+    rows: dict[str, list[slice]] = {name: [] for name in names}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+
+    def take(name: str, where: slice, values: np.ndarray) -> None:
+        rows[name].append(where)
+        found[name].append(values)
+
+    predictor.stream(image, names, map_settings, take)
+    for name in names:
+        assert [where.start for where in rows[name]] == [0, *(where.stop for where in rows[name][:-1])]
+        assert all(
+            len(values) == where.stop - where.start for values, where in zip(found[name], rows[name], strict=True)
+        )
+        assert len(rows[name]) == 1 if scale != 1 else len(rows[name]) > 4
+        np.testing.assert_allclose(np.concatenate(found[name]), whole[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("band", [1, 9, 50])
+@pytest.mark.parametrize("sigma", [0.3, 2.0, 9.0])
+def test_smoothing_in_bands_leaves_no_seams(sigma: float, band: int) -> None:
+    map = np.random.default_rng(0).random((61, 45), dtype=np.float32)
+    smoothing = maps._Smoothing(sigma, len(map))
+    found = np.concatenate([smoothing.add(map[top : top + band]) for top in range(0, len(map), band)])
+    wanted = cv2.GaussianBlur(map, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_scores_do_not_depend_on_batch_size_or_other_images() -> None:
