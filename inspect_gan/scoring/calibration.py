@@ -106,9 +106,8 @@ class Calibration:
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image."""
         units = np.empty(raw.shape, dtype=np.float32)
-        for row, result in zip(
-            raw, units, strict=True
-        ):  # row by row: in float64 the whole would take four times as much
+        # Row by row: in float64 the whole map would take two to four times its memory.
+        for row, result in zip(raw, units, strict=True):
             result[...] = (row.astype(np.float64) - self.origin) / (self.threshold - self.origin)
         return units
 
