@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -133,6 +134,34 @@ def test_everything_is_written_and_html_is_escaped(out: Path, plan: Plan) -> Non
     assert "Failed and collapsed" in text and r"a\|b 100%" in text
     assert "3 seeds are few" in text
     assert "1 cells are not finished" in text
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_browser_shows_the_page(look: Callable[..., Any], make: Make, tmp_path: Path, width: int) -> None:
+    label = "<img src=x onerror=alert(1)>"
+    plan = make("tricks=[input_noise]", f"axes={{detector: [ganomaly, bigan], '{HOSTILE}': {{'{label}': {{}}}}}}")
+    write_results(tmp_path / "out", plan)
+    write_report(tmp_path / "out")
+    seen = look(
+        tmp_path / "out" / "index.html",
+        """
+        const all = (what) => [...document.querySelectorAll(what)];
+        return {
+          scripts: document.scripts.length,
+          heads: all("h3").map((head) => head.textContent),
+          labels: all("td").map((cell) => cell.textContent),
+          pictures: all("img").map((picture) => [picture.naturalWidth, picture.width]),
+          overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        };
+        """,
+        width,
+    )
+    assert seen["scripts"] == 0
+    assert label in seen["labels"]
+    assert seen["heads"] == ["Effects", "detector", "input_noise"]
+    assert len(seen["pictures"]) == 2
+    assert all(shown >= min(natural, 700) > 0 for natural, shown in seen["pictures"])
+    assert seen["overflow"] <= 0
 
 
 def test_effects_file_has_the_numbers(out: Path) -> None:

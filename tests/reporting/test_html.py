@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 
+from inspect_gan.imaging import write_png
 from inspect_gan.reporting.html import REGIONS_SHOWN, write_report
 from inspect_gan.reporting.tables import Inspection
 
@@ -190,6 +192,53 @@ def test_columns_can_be_sorted_with_unknown_values_marked(page, inspection):
     assert keys[:5] == ["../images/torn.png", "3", "", "", ""]
     assert keys[5:] == ["../images/part.png", "2", str(inspection().map_max), "11.0", "2"]
     assert found.all("button", "type") == ["button"] * 5
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_browser_sorts_and_filters_the_table(look, inspection, tmp_path, width):
+    report = tmp_path / "report"
+    names = (EVIL, "b2.png", "b10.png", f"{'long' * 40}.png")
+    pictures = [report / "overlays" / f"{number}.png" for number in range(4)]
+    for picture in pictures:
+        write_png(picture, np.zeros((10, 20), dtype=np.uint8))
+    inspections = [
+        inspection(name, overlay=picture, map_max=peak)
+        for name, picture, peak in zip(names, pictures, (9.0, 10.0, 8.0, 7.0), strict=True)
+    ]
+    torn = Inspection(image=tmp_path / "images" / "torn.png", seconds=0, error="<script>alert(2)</script>")
+    write_report(report, [*inspections, torn], HEADER)
+    seen = look(
+        report / "report.html",
+        """
+        const rows = () => [...document.querySelectorAll("#images > tbody > tr")];
+        const names = () => rows().map((row) => row.cells[1].dataset.sort.split("/").pop());
+        const [image, verdict, peak] = document.querySelectorAll("#images > thead button");
+        const seen = {first: names(), scripts: document.scripts.length};
+        image.click();
+        seen.byName = names();
+        peak.click();
+        seen.highest = names();
+        peak.click();
+        seen.lowest = names();
+        document.querySelector(".filters input[value=NG]").click();
+        seen.withoutNg = rows().filter((row) => row.getClientRects().length).map((row) => row.dataset.verdict);
+        document.querySelector(".filters input[value=NG]").click();
+        seen.shown = rows().filter((row) => row.getClientRects().length).length;
+        document.querySelector("details").open = true;
+        seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+        return seen;
+        """,
+        width,
+    )
+    evil, two, ten, long = names
+    assert seen["scripts"] == 1
+    assert seen["first"] == ["torn.png", two, evil, ten, long]
+    assert seen["byName"] == [evil, two, ten, long, "torn.png"]
+    assert seen["highest"] == [two, evil, ten, long, "torn.png"]  # unknown values last, both ways
+    assert seen["lowest"] == [long, ten, evil, two, "torn.png"]
+    assert seen["withoutNg"] == ["ERROR"]
+    assert seen["shown"] == 5
+    assert seen["overflow"] <= 0
 
 
 def test_nothing_inspected(page):
