@@ -40,12 +40,15 @@ def write_report(out: Path) -> None:
     figures = _figures(out, found, effects)
     _hparams(out / HPARAMS, found)
     atomic_text(out / INDEX, _page(found, effects, figures))
+    # Not earlier: a page that somebody looks at meanwhile shows the old ones.
+    shown = {name for pictures in figures.values() for _, name in pictures}
+    for picture in out.glob("effects-*.png"):
+        if picture.name not in shown:
+            picture.unlink()
 
 
 def _figures(out: Path, found: Collected, effects: list[Difference]) -> dict[str, list[tuple[str, str]]]:
     """Writes effects-*.png; (axis, file) by data set."""
-    for old in out.glob("effects-*.png"):
-        old.unlink()
     written: dict[str, list[tuple[str, str]]] = {data: [] for data in found.data}
     number = 0
     for data in found.data:

@@ -116,6 +116,7 @@ def test_latex_is_escaped(found: Collected) -> None:
 
 
 def test_everything_is_written_and_html_is_escaped(out: Path, plan: Plan) -> None:
+    (out / "effects-99-of_a_larger_grid.png").touch()
     write_report(out)
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "<script>" not in page
@@ -130,6 +131,7 @@ def test_everything_is_written_and_html_is_escaped(out: Path, plan: Plan) -> Non
     pictures = [link for link in links if link.endswith(".png") and link.startswith("effects")]
     assert len(pictures) == 2  # detector, input_noise
     assert all((out / name).stat().st_size > 1000 for name in pictures)
+    assert {path.name for path in out.glob("*.png")} == set(pictures)
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "Failed and collapsed" in text and r"a\|b 100%" in text
     assert "3 seeds are few" in text
