@@ -21,6 +21,8 @@ from inspect_gan.patches.stitch import Window
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.regions import Limits, measure
 
+_BLOCK = 1 << 20  # values that are float64 at a time
+
 
 def conformal_quantile(values: np.ndarray, alpha: float, samples: int | None = None) -> float:
     """The conformal threshold of normal scores, infinite when there are too few.
@@ -105,11 +107,11 @@ class Calibration:
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image."""
-        units = np.empty(raw.shape, dtype=np.float32)
-        # Row by row: in float64 the whole map would take two to four times its memory.
-        for row, result in zip(raw, units, strict=True):
-            result[...] = (row.astype(np.float64) - self.origin) / (self.threshold - self.origin)
-        return units
+        values, units = raw.reshape(-1), np.empty(raw.size, dtype=np.float32)
+        for start in range(0, raw.size, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            units[part] = (values[part].astype(np.float64) - self.origin) / (self.threshold - self.origin)
+        return units.reshape(raw.shape)
 
     def limits(self, min_area: int = 1) -> Limits:
         return Limits(area=self.area_limit, peak=self.peak_limit, min_area=min_area)

@@ -42,6 +42,16 @@ def test_one_region_in_full():
     )
 
 
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_regions_do_not_depend_on_how_many_pixels_are_looked_at_together(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    scores = np.random.default_rng(0).integers(0, 5, (20, 30)).astype(np.float32) / 2  # ties in and between blocks
+    wanted = find_regions(scores, EVERYTHING)
+    monkeypatch.setattr("inspect_gan.scoring.regions._BLOCK", block)
+    assert find_regions(scores, EVERYTHING) == wanted
+
+
 def test_diagonal_neighbours_are_one_region_and_a_gap_separates():
     scores = zeros()
     scores[1, 1] = scores[2, 2] = scores[3, 1] = 2
