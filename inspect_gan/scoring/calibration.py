@@ -2,7 +2,9 @@
 
 The threshold is a conformal quantile: with N normal samples and target false-alarm rate alpha it is the k-th smallest,
 k = ceil((N + 1) (1 - alpha)); for exchangeable samples a new normal sample exceeds it with probability <= alpha
-(Vovk et al. 2005). Pixels of one place are not exchangeable, so N counts non-overlapping patch-sized blocks.
+(Vovk et al. 2005). Pixels of one place are not exchangeable, so N counts non-overlapping patch-sized blocks. What holds
+for pixels is simulated in the tests: where normal scores are alike within a patch only, the promise is kept; where
+they are alike over larger distances, as with shading or images that differ, it is optimistic.
 """
 
 import json
@@ -20,6 +22,8 @@ from inspect_gan.imaging import atomic_text
 from inspect_gan.patches.stitch import Window
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.regions import Limits, measure
+
+_ABOVE_ONE = np.nextafter(np.float32(1), np.float32(2))
 
 
 def conformal_quantile(values: np.ndarray, alpha: float, samples: int | None = None) -> float:
@@ -104,9 +108,17 @@ class Calibration:
         return MapSettings(self.stride, self.window, self.smooth, self.precision)
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
-        """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image."""
-        units = (raw.astype(np.float64) - self.origin) / (self.threshold - self.origin)
-        return units.astype(np.float32)
+        """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image.
+
+        Exactly what lies above the threshold lies above 1.0: rounding takes no pixel across it.
+        """
+        exact = raw.astype(np.float64)
+        above = exact > self.threshold
+        exact -= self.origin
+        exact /= self.threshold - self.origin
+        units = exact.astype(np.float32)
+        np.maximum(units, _ABOVE_ONE, out=units, where=above)
+        return np.minimum(units, np.float32(1), out=units, where=~above)
 
     def limits(self, min_area: int = 1) -> Limits:
         return Limits(area=self.area_limit, peak=self.peak_limit, min_area=min_area)
