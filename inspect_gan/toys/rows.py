@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ class Split:
     train: Tensor
     test: Tensor
     anomalous: np.ndarray
-    share: float
+    share: Fraction
 
 
 def read_odds(path: Path) -> Table:
@@ -64,9 +65,7 @@ def read_odds(path: Path) -> Table:
     if x.ndim != 2 or len(x) != len(y):
         raise InspectGanError(f"{path}: X {x.shape} and y {y.shape} do not belong together, expected (N, n) and (N,)")
     if not np.isfinite(x).all():
-        raise InspectGanError(
-            f"{path}: X has {np.sum(~np.isfinite(x))} values that are no finite numbers; fill them in"
-        )
+        raise InspectGanError(f"{path}: X has {np.sum(~np.isfinite(x))} values that are not finite; fill them in")
     if set(np.unique(y)) != {0.0, 1.0}:
         raise InspectGanError(f"{path}: y holds {np.unique(y)[:5]}, expected 1 (anomalous) and 0 (normal), both")
     return Table(torch.from_numpy(x), torch.from_numpy(y == 1))
@@ -104,7 +103,7 @@ def _split(table: Table, train: Tensor, test: Tensor) -> Split:
         (rows - mean) / deviation,
         (table.x[test] - mean) / deviation,
         anomalous,
-        table.anomalous.float().mean().item(),
+        Fraction(int(table.anomalous.sum()), len(table.x)),
     )
 
 
@@ -114,13 +113,13 @@ def ranking(anomalous: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 
 def normal_positive(anomalous: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Figures of She & Fan, Tables III to V, where *normal* is the positive class: of all rows `FLAGGED_SHARE`, those with
-    the highest scores, are called anomalous. Where anomalies are rare the figures are high for any score whatever."""
+    """Figures of She & Fan, Tables III to V, where *normal* is the positive class; the `FLAGGED_SHARE` of the rows with
+    the highest scores is called anomalous. Where anomalies are rare, the figures are high for any score whatever."""
     flagged = top_k(scores, round(FLAGGED_SHARE * len(scores)))
     figures = precision_recall_f1(~anomalous, ~flagged)._asdict()
     return {**figures, "accuracy": float(np.mean(anomalous == flagged))}
 
 
-def known_share(anomalous: np.ndarray, scores: np.ndarray, share: float) -> dict[str, float]:
+def known_share(anomalous: np.ndarray, scores: np.ndarray, share: Fraction) -> dict[str, float]:
     """Figures of Yang et al., Table 1, of the anomalous class: flagged are as many rows as the known share tells."""
     return precision_recall_f1(anomalous, top_k(scores, math.ceil(share * len(scores))))._asdict()
