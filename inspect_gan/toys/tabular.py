@@ -26,7 +26,7 @@ from inspect_gan.toys.rows import Split
 from inspect_gan.toys.side_by_side import seeded, spread
 
 NUMBERS = "tabular.json"
-REPEATS = 10  # seeds, each with its own split and first weights
+REPEATS = 5  # seeds, each with its own split and first weights
 BATCH = 64  # rows per step
 LR = 1e-4  # of She & Fan, for all objectives
 # The four of She & Fan, and the forms of two of them whose generator does not play the zero-sum game.
