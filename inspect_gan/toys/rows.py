@@ -74,7 +74,7 @@ def read_odds(path: Path) -> Table:
 def unlabelled_split(table: Table) -> Split:
     """She & Fan: rows of both kinds train, as they fall. Random numbers are PyTorch's.
 
-    Raises InspectGanError, as below, when no anomalous row or no normal one is left for the test.
+    Raises InspectGanError when the rows left for the test are all of one kind.
     """
     order = torch.randperm(len(table.x))
     count = round(UNLABELLED_SHARE * len(order))
@@ -82,7 +82,7 @@ def unlabelled_split(table: Table) -> Split:
 
 
 def normal_split(table: Table) -> Split:
-    """Yang et al.: the normal rows of a random half train, the other half tests."""
+    """Yang et al.: the normal rows of a random half train, the other half tests. Raises as above."""
     order = torch.randperm(len(table.x))
     half = round(NORMAL_SHARE * len(order))
     train = order[:half]
@@ -98,7 +98,7 @@ def _split(table: Table, train: Tensor, test: Tensor) -> Split:
         )
     rows = table.x[train]
     deviation, mean = torch.std_mean(rows, dim=0, correction=0)
-    deviation[deviation == 0] = 1
+    deviation[rows.amin(0) == rows.amax(0)] = 1  # which the rounding of the mean can make a little more than 0
     return Split(
         (rows - mean) / deviation,
         (table.x[test] - mean) / deviation,
