@@ -4,7 +4,7 @@ import math
 from typing import Literal
 
 Resolved = Literal["32-true", "bf16-mixed", "16-mixed"]
-Precision = Literal["auto"] | Resolved
+Precision = Literal["auto", Resolved]
 
 
 def resolve_device(device: str) -> str:

@@ -64,19 +64,21 @@ def search(
     x: Tensor,
     starts: Tensor,
     plan: SearchPlan,
+    batch: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """For each sample of x the latent code that generates the nearest patch, (B, nz), and its loss there, (B,).
 
     generator: (n, nz) -> (n, ...); its networks must be in eval mode. criterion: x (n, ...) -> loss of the generated
     (n, ...), (n,); what depends on x alone is so computed once. starts: (restarts, nz), tried one after the other
-    with every sample; the best code met on the way from any of them counts.
+    with every sample; the best code met on the way from any of them counts. batch: samples searched at a time; None:
+    what is fast for patches.
 
     Works under `torch.inference_mode`, computes in float32 and leaves no gradients behind. A sample's code is the
     same alone and in any batch, on a CPU to the last bit where nz is a multiple of 4. An Adam step moves a coordinate
     by about lr at most, so lr · steps bounds how far a code can lie from its start; codes of a standard normal prior
     need about 5.
     """
-    size = CPU_BATCH if x.device.type == "cpu" else GPU_BATCH
+    size = batch or (CPU_BATCH if x.device.type == "cpu" else GPU_BATCH)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         x, starts = x.float().clone(), starts.to(x.device).clone()  # inference tensors cannot enter a graph
         filled = torch.cat([x, x[-1:].expand(-len(x) % size, *x.shape[1:])])
@@ -202,6 +204,7 @@ class AnoGAN(LatentGAN):
     settings: AnoGANSettings
     view_class = AnoGANView
     searches = True
+    search_batch: int | None = None  # see `search`
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), NATURAL),
         **dict.fromkeys(("wgan", "wgan_gp"), f"{UNCALIBRATED}; {NO_BATCH_NORM}"),
@@ -266,7 +269,7 @@ class AnoGAN(LatentGAN):
 
     def _search(self, x: Tensor, criterion: Criterion, plan: SearchPlan) -> tuple[Tensor, Tensor]:
         starts = fixed_starts(self.settings.restarts, self.settings.nz)
-        return search(self.generator, criterion, x, starts, plan)
+        return search(self.generator, criterion, x, starts, plan, self.search_batch)
 
     def _criterion(self, p: int, disc: Literal["fm", "ce"], weight: float) -> Criterion:
         """(1 - weight) ||x - G(z)||_p + weight disc."""

@@ -12,18 +12,27 @@ def toys(
     out: Annotated[Path, typer.Option(help="Folder for figures and numbers.")],
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Generator steps of each training.")] = 2000,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="MAT file of the ODDS collection: train on its rows instead (docs/results/tabular.md)."),
+    ] = None,
 ) -> None:
     """Train tiny GANs on points in the plane and on the line; draw what penalty and objectives do (docs/toys.md)."""
     import torch
     from rich.console import Console
 
-    from inspect_gan.toys import FIGURES, NUMBERS, run_toys
+    from inspect_gan.toys import FIGURES, NUMBERS, run_toys, tabular
 
     started = time.monotonic()
     console = Console(highlight=False, soft_wrap=True, markup=False)
     torch.set_num_threads(1)  # of matrices this small threads make slower work
-    run_toys(out, seed, steps, console.print)
-    console.print("\n".join(str(out / name) for name in (*FIGURES, NUMBERS)))
+    if table is None:
+        run_toys(out, seed, steps, console.print)
+        written: tuple[str, ...] = (*FIGURES, NUMBERS)
+    else:
+        tabular.run_tabular(table, out, seed, steps, console.print)
+        written = (tabular.NUMBERS,)
+    console.print("\n".join(str(out / name) for name in written))
     console.print(f"done in {time.monotonic() - started:.0f} s")
 
 

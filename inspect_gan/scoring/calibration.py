@@ -2,7 +2,9 @@
 
 The threshold is a conformal quantile: with N normal samples and target false-alarm rate alpha it is the k-th smallest,
 k = ceil((N + 1) (1 - alpha)); for exchangeable samples a new normal sample exceeds it with probability <= alpha
-(Vovk et al. 2005). Pixels of one place are not exchangeable, so N counts non-overlapping patch-sized blocks.
+(Vovk et al. 2005). Pixels of one place are not exchangeable, so N counts non-overlapping patch-sized blocks. What holds
+for pixels is simulated in the tests: where normal scores are alike within a patch only, the promise is kept; where
+they are alike over larger distances, as with shading or images that differ, it is optimistic.
 """
 
 import json
@@ -21,6 +23,7 @@ from inspect_gan.patches.stitch import Window
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.regions import Limits, measure
 
+_ABOVE_ONE = np.nextafter(np.float32(1), np.float32(2))
 _BLOCK = 1 << 20  # values that are float64 at a time
 
 
@@ -106,11 +109,20 @@ class Calibration:
         return MapSettings(self.stride, self.window, self.smooth, self.precision)
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
-        """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image."""
+        """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image.
+
+        Exactly what lies above the threshold lies above 1.0: rounding takes no pixel across it.
+        """
         values, units = raw.reshape(-1), np.empty(raw.size, dtype=np.float32)
         for start in range(0, raw.size, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            units[part] = (values[part].astype(np.float64) - self.origin) / (self.threshold - self.origin)
+            exact = values[start : start + _BLOCK].astype(np.float64)
+            above = exact > self.threshold
+            exact -= self.origin
+            exact /= self.threshold - self.origin
+            part = units[start : start + _BLOCK]
+            part[:] = exact
+            np.maximum(part, _ABOVE_ONE, out=part, where=above)
+            np.minimum(part, np.float32(1), out=part, where=~above)
         return units.reshape(raw.shape)
 
     def limits(self, min_area: int = 1) -> Limits:

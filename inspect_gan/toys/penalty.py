@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inspect_gan.detector import Batch, PatchShape, detectors
+from inspect_gan.detector import Batch
 from inspect_gan.objectives import objectives
-from inspect_gan.toys.side_by_side import REPLICAS, Critics, Perceptrons, make_optimizer, seeded, spread
+from inspect_gan.toys.exchange import bare_detector, iterate, optimize_phases
+from inspect_gan.toys.side_by_side import REPLICAS, Critics, Perceptrons, seeded, spread
 
 BATCH = 64  # points per step and replica
 LIMIT = 3.0  # of the plane that is shown, in both directions
@@ -77,17 +78,10 @@ def train_variant(settings: Mapping[str, Any], seed: int, steps: int) -> Trained
     places, real = grid_points().expand(len(SHAPES), -1, 2), real_points()
     with seeded(seed):
         detector = _in_the_plane(settings)
-        phases = detector.stages()[0].phases
-        optimizers = [
-            make_optimizer(phase.optimizer, [detector.get_submodule(name) for name in phase.trains]) for phase in phases
-        ]
+        phases = optimize_phases(detector)
         step_of_record, history, every = [], [], math.ceil(steps / RECORDS)
         for step in range(1, steps + 1):
-            batch = Batch(torch.cat([draw(BATCH) for draw in SHAPES.values() for _ in range(REPLICAS)]))
-            for phase, optimize in zip(phases, optimizers, strict=True):
-                for name, network in detector.named_children():
-                    network.requires_grad_(name in phase.trains)
-                optimize(phase.loss(batch)["total"])
+            iterate(detector, phases, _batch)
             if step % every == 0:
                 step_of_record.append(step)
                 on_places, on_real = (_output_xz(detector, points) for points in (places, real))
@@ -101,12 +95,13 @@ def train_variant(settings: Mapping[str, Any], seed: int, steps: int) -> Trained
         )
 
 
+def _batch() -> Batch:
+    return Batch(torch.cat([draw(BATCH) for draw in SHAPES.values() for _ in range(REPLICAS)]))
+
+
 def _in_the_plane(settings: Mapping[str, Any]) -> Any:
     """RCGAN with x and z in R², a set of networks for each shape and replica."""
-    kind = detectors.get("rcgan")
-    # The networks that come with it are for patches; those of width 1 cost nothing to throw away.
-    values = {"nz": 2, "width": 1, "spectral_norm": False, **settings}
-    detector: Any = kind(PatchShape(), kind.make_settings(values), objectives.get("nonsaturating")())
+    detector = bare_detector("rcgan", {"nz": 2, **settings}, objectives.get("nonsaturating")())
     count = len(SHAPES) * REPLICAS
     detector.generator, detector.encoder = Perceptrons(count, 2, 2), Perceptrons(count, 2, 2)
     detector.discriminator_xz, detector.discriminator_xx = Critics(count, 4), Critics(count, 4)

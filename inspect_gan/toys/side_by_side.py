@@ -54,13 +54,14 @@ class Critics(Perceptrons):
         return super().forward(*inputs).squeeze(1)
 
 
-def make_optimizer(wanted: Optimizer, networks: Sequence[Perceptrons]) -> Callable[[Tensor], None]:
+def make_optimizer(wanted: Optimizer, networks: Sequence[nn.Module]) -> Callable[[Tensor], None]:
     """A function that takes a mean loss over all rows and changes the weights of `networks` by one step."""
     optimizer = wanted.over([parameter for network in networks for parameter in network.parameters()])
+    count = networks[0].count if isinstance(networks[0], Perceptrons) else 1
 
     def step(loss: Tensor) -> None:
         optimizer.zero_grad()
-        (networks[0].count * loss).backward()
+        (count * loss).backward()
         optimizer.step()
 
     return step

@@ -160,6 +160,21 @@ def test_early_stop_is_a_samples_own() -> None:
 # Independence of the batch.
 
 
+@pytest.mark.parametrize(("batch", "sizes"), [(None, {16}), (7, {7}), (18, {18})])
+def test_samples_are_searched_as_many_at_a_time_as_asked_for(batch: int | None, sizes: set[int]) -> None:
+    seen = set()
+
+    def generator(z: Tensor) -> Tensor:
+        seen.add(len(z))
+        return linear(z)
+
+    x = linear(torch.randn(18, 8, generator=torch.Generator().manual_seed(6)))
+    codes, values = search(generator, euclidean, x, fixed_starts(1, 8), SearchPlan(30), batch)
+    assert seen == sizes
+    torch.testing.assert_close(codes, search(linear, euclidean, x, fixed_starts(1, 8), SearchPlan(30))[0])
+    torch.testing.assert_close(values, euclidean(x)(linear(codes)))
+
+
 def test_code_of_a_patch_is_the_same_alone_and_in_any_batch() -> None:
     detector = anogan(nz=64, width=4)
     x = torch.rand(18, 1, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1

@@ -1,11 +1,13 @@
 """Thresholds from normal material."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from inspect_gan.errors import InspectGanError
@@ -81,6 +83,41 @@ def test_scores_below_zero_keep_their_order_and_unit() -> None:
     found = calibrate([raw], "critic", MAPS, 0.1, block=32)
     assert found.origin == pytest.approx(-3, abs=0.05)
     assert found.normalise(np.array([found.origin, found.threshold])) == pytest.approx([0, 1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(-1e6, 1e6, width=32), st.floats(2.0**-20, 1e6, width=32))
+def test_rounding_takes_no_score_across_the_threshold(low: float, span: float) -> None:
+    high = float(np.float32(low + span))
+    assume(high > low)
+    found = calibrate([np.tile(np.float32([low, low, low, high]), (8, 2))], "s", MAPS, 0.2, block=1)
+    edge = np.float32(found.threshold)
+    raw = np.array([np.nextafter(edge, np.float32(-np.inf)), edge, np.nextafter(edge, np.float32(np.inf))])
+    kept = dataclasses.replace(found, **json.loads(json.dumps({"threshold": found.threshold, "origin": found.origin})))
+    for calibration in (found, kept):
+        units = calibration.normalise(raw)
+        assert (units > 1).tolist() == [False, False, True]
+        assert (np.diff(units) >= 0).all()
+
+
+@pytest.mark.parametrize("sigma", [0, 2, 4])
+def test_the_promise_holds_where_only_places_within_a_patch_are_alike(sigma: float) -> None:
+    """Calibrate on one texture, count alarms on the next, 60 times."""
+    block, alpha, rates, inside = 16, 0.05, [], 0
+    for seed in range(60):
+        held_out, fresh = texture(seed, 160, sigma), texture(1000 + seed, 320, sigma)
+        found = calibrate([held_out], "s", MAPS, alpha, block)
+        rates.append(float((found.normalise(fresh) > 1).mean()))
+        inside += found.interval[0] <= rates[-1] <= found.interval[1]
+    assert np.mean(rates) <= alpha + 3 * np.std(rates) / 60**0.5
+    assert inside >= 51  # 95 % of 60 less three standard deviations
+
+
+def texture(seed: int, side: int, sigma: float) -> np.ndarray:
+    """Normal scores whose neighbourhoods of about sigma px are alike."""
+    noise = np.random.default_rng(seed).standard_normal((side + 96, side + 96)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), sigma) * 2 * sigma * np.pi**0.5 if sigma else noise
+    return smooth[48:-48, 48:-48]
 
 
 def test_constant_scores_are_refused() -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from inspect_gan.config import make_config
-from inspect_gan.detector import Detector
+from inspect_gan.detector import Detector, detectors
 from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import Resolved
 from inspect_gan.imaging import Image
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
@@ -130,6 +131,34 @@ def test_scores_do_not_depend_on_batch_size_or_other_images() -> None:
     after = predictor.score_maps(image, names, MapSettings(16))
     for name in names:
         np.testing.assert_allclose(after[name], alone[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", detectors.names())
+def test_a_patch_has_one_score(name: str) -> None:
+    """Whatever the number of threads, the stride, the batch; and to three hundredths in half precision."""
+    own = {"search_steps": 2} if name == "anogan" else {}
+    torch.manual_seed(0)
+    detector = make_config({"detector": {"name": name, "nz": 6, "width": 4, **own}}).build(1).eval()
+    image = Image(np.random.default_rng(0).random((80, 64, 1), dtype=np.float32), 8)
+    names = ["res_ssim", "res_l1", detector.score_name("default")]
+
+    def patches(stride: int, batch: int, precision: Resolved = "32-true") -> dict[str, np.ndarray]:
+        predictor = Predictor(detector, Preprocess(size=32, channels=1), device="cpu", batch_size=batch)
+        grid, scores = predictor.patch_scores(image, names, MapSettings(stride, precision=precision))
+        common = [row % 16 == 0 and col % 16 == 0 for row, col, _, _ in grid.boxes()]
+        return {score: values[common] for score, values in scores.items()}
+
+    wanted = patches(16, 7)
+    try:
+        torch.set_num_threads(3)
+        again = patches(8, 64)
+    finally:
+        torch.set_num_threads(1)
+    half = patches(16, 7, "bf16-mixed")
+    for score, values in wanted.items():
+        scale = np.abs(values).max()
+        np.testing.assert_allclose(again[score], values, rtol=0, atol=1e-5 * scale, err_msg=score)
+        np.testing.assert_allclose(half[score], values, rtol=0, atol=0.03 * scale, err_msg=score)
 
 
 def test_patch_scores_agree_with_maps_of_one_patch() -> None:
