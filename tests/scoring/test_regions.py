@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import label, regionprops
@@ -140,6 +140,7 @@ def test_regions_of_another_map_are_refused():
         mask_of(zeros(), regions)
 
 
+@settings(deadline=None)
 @given(MAPS)
 def test_agrees_with_an_independent_labelling(scores):
     expected = {
@@ -165,6 +166,7 @@ def test_agrees_with_an_independent_labelling(scores):
         assert region.peak_at == tuple(highest[0][::-1])  # argwhere follows the reading order
 
 
+@settings(deadline=None)
 @given(MAPS, st.integers(0, 6), st.sampled_from([1.0, 1.5, 2.0]), st.integers(1, 3))
 def test_mask_regions_and_verdict_agree(scores, area, peak, min_area):
     regions = find_regions(scores, Limits(area, peak, min_area))
@@ -181,6 +183,7 @@ def test_mask_regions_and_verdict_agree(scores, area, peak, min_area):
     np.testing.assert_array_equal(mask, union)
 
 
+@settings(deadline=None)
 @given(MAPS)
 def test_float64_and_views_give_the_same_regions(scores):
     wide = np.zeros((scores.shape[0], 2 * scores.shape[1]), dtype=np.float64)
