@@ -4,9 +4,11 @@ A stage repeats iterations until its budget is spent; an iteration runs the stag
 freeze, loss, backward, clip, optimiser step, weight average.
 """
 
+import math
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +21,13 @@ from inspect_gan.config import TrainingSettings
 from inspect_gan.detector import Batch, Detector, Phase, Stage
 from inspect_gan.errors import UnhealthyTraining
 from inspect_gan.hardware import resolve_device, resolve_precision
+from inspect_gan.imaging import atomic_file
 from inspect_gan.layout import keep_layout_of_gradients, overwrite_inputs
+from inspect_gan.run import HEALTHY_STATE
 from inspect_gan.signals import on_stop_request
 from inspect_gan.training.averages import Averages, warm_up
 from inspect_gan.training.checkpoint import load_state, save_state
+from inspect_gan.training.health import TOO_SHORT, varies
 from inspect_gan.training.launch import launch, load_scaler_state, scaler_state
 from inspect_gan.training.monitor import Monitor
 
@@ -113,6 +118,7 @@ class Trainer:
         self._per_epoch = iterations_per_epoch(settings)
         self._optimizers: dict[str, Any] = {}
         self.latest: dict[str, float] = {}
+        self._alive = False  # as of the last checkpoint
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
 
@@ -122,14 +128,17 @@ class Trainer:
             self._load()
         else:
             self._start_stage()
-        with _stop_request() as stopping:
-            while True:
-                self._run_stage(stopping)
-                if self.position.stage == len(self._stages) - 1:
-                    break
-                self._next_stage()
-        self._save()
-        self._monitor.close()
+        self._monitor.begin(self.position.ticks)
+        try:
+            with _stop_request() as stopping:
+                while True:
+                    self._run_stage(stopping)
+                    if self.position.stage == len(self._stages) - 1:
+                        break
+                    self._next_stage()
+            self._save()
+        finally:
+            self._monitor.close()
 
     def _run_stage(self, stopping: Callable[[], bool]) -> None:
         stage, budget = self._stages[self.position.stage], self._budgets[self.position.stage]
@@ -195,15 +204,26 @@ class Trainer:
         self.latest = means
         self._sums.clear()
         self._counts.clear()
-        position = self.position
-        bad = [key for key, value in means.items() if not torch.isfinite(torch.tensor(value))]
+        self._require_finite([key for key, value in means.items() if not math.isfinite(value)])
+        self._monitor.scalars(stage.name, asdict(self.position), means)
+
+    def _require_finite(self, losses: Sequence[str] = ()) -> None:
+        """losses: those that are not finite. Weights and optimisers are looked at here: a step can spoil them behind a
+        finite loss."""
+        bad = [
+            *losses,
+            *(f"weights of {name}" for name, n in self.detector.named_children() if not _finite(n.state_dict())),
+            *(f"gradients of {name}" for name, o in self._optimizers.items() if not _finite(o.state_dict()["state"])),
+        ]
         if bad:
-            raise UnhealthyTraining(
-                f"training failed in stage '{stage.name}' by iteration {position.iteration}: {', '.join(bad)} is no "
-                f"longer a finite number; lower the learning rates, set training.clip_grad=1, or use "
-                f"training.precision=32-true. The last good checkpoint is kept in {self._state.parent}"
+            kept = f"The last good checkpoint is kept in {self._state.parent}" if self._state.is_file() else (
+                "There is no checkpoint yet"
             )
-        self._monitor.scalars(stage.name, asdict(position), means)
+            raise UnhealthyTraining(
+                f"training failed in stage '{self._stages[self.position.stage].name}' by iteration "
+                f"{self.position.iteration}: {', '.join(bad)} is no longer a finite number; lower the learning rates, "
+                f"set training.clip_grad=1, or use training.precision=32-true. {kept}"
+            )
 
     def _tensor(self, draw: int) -> Tensor:
         x = self._draw(draw).to(self.launched.device, non_blocking=True)
@@ -229,7 +249,9 @@ class Trainer:
         return phase.optimizer.over([p for name in phase.trains for p in getattr(self.detector, name).parameters()])
 
     def _save(self) -> None:
+        self._require_finite()
         self.averages.copy_buffers(self.detector)
+        self._keep_healthy()
         save_state(
             self._state,
             {
@@ -241,11 +263,32 @@ class Trainer:
                 "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
                 "sums": self._sums,
                 "counts": dict(self._counts),
+                "latest": self.latest,
+                "alive": self._alive,
                 "signs": self.detector.game.signs,
                 "precision": scaler_state(self.launched),
             },
         )
         self._monitor.flush()
+
+    def _keep_healthy(self) -> None:
+        """Before a checkpoint of a detector that has collapsed replaces one of a detector that had not, put that aside:
+        a collapse is rarely undone."""
+        if self.position.iteration < TOO_SHORT:
+            return
+        before = self._alive
+        last = self.position.stage == len(self._stages) - 1
+        self._alive = varies(self.averages.shadow, self._tensor(0), reconstructs=last)
+        healthy = self._state.with_name(HEALTHY_STATE)
+        if self._alive:
+            healthy.unlink(missing_ok=True)
+        elif before and self._state.is_file():
+            with self._state.open("rb") as source, atomic_file(healthy) as copy:
+                shutil.copyfileobj(source, copy)
+            self._monitor.say(
+                f"stage {self._stages[self.position.stage].name}, iteration {self.position.iteration}: the detector has "
+                f"collapsed, the patches it makes are all alike; the checkpoint before is kept as {healthy}"
+            )
 
     def _load(self) -> None:
         state = load_state(self._state, self._fingerprint, self.launched.device)
@@ -258,8 +301,15 @@ class Trainer:
         self.averages.updates = state["updates"]
         self._sums, self._counts = state["sums"], defaultdict(int, state["counts"])
         self.detector.game.signs = state["signs"]
+        self.latest, self._alive = state["latest"], state["alive"]
         load_scaler_state(self.launched, state["precision"])
-        self._monitor.rewind(self.position.ticks)
+
+
+def _finite(values: Any) -> bool:
+    """Whether all numbers of all tensors in a nested dictionary are."""
+    if isinstance(values, dict):
+        return all(_finite(value) for value in values.values())
+    return not isinstance(values, Tensor) or bool(torch.isfinite(values).all())
 
 
 @contextmanager
