@@ -185,7 +185,7 @@ class CalibrationFile:
                 cause = error.__cause__
                 if not isinstance(cause, OSError) or cause.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise
-                log.warning("%s is read-only: its calibration cannot be kept and takes its time again", self._path.parent)
+                log.warning("%s is read-only: this calibration cannot be kept", self._path.parent)
         return self._entries[key]
 
     def _store(self) -> None:

@@ -13,10 +13,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from inspect_gan.base_inspector import to_image
 from inspect_gan.config import Config, differences
 from inspect_gan.errors import CannotResume, InspectGanError
 from inspect_gan.hardware import free_memory, is_out_of_memory, resolve_device
-from inspect_gan.imaging import Image, make_folder, read
+from inspect_gan.imaging import Image, make_folder
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.locks import locked
 from inspect_gan.patches.holdout import Region, Split, split
@@ -59,7 +60,7 @@ class Source:
 
 def source_of(path: Path, page: int | None = None) -> Source:
     """A normal image in a file. page: of a multi-page TIFF, from 1."""
-    return Source(str(path), partial(read, path, page=page))
+    return Source(str(path), partial(to_image, path, page))
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,7 @@ def fit_run(
             _train(sources, facts, config, out, begun, console)
 
 
-def _train(
-    sources: Sequence[Source], facts: _Facts, config: Config, out: Path, resume: bool, console: Console
-) -> None:
+def _train(sources: Sequence[Source], facts: _Facts, config: Config, out: Path, resume: bool, console: Console) -> None:
     make_folder(out)
     save_config(out / CONFIG, config, facts.fingerprint)
     if not resume:
@@ -277,8 +276,9 @@ def _memory_errors(out: Path, config: Config) -> Iterator[None]:
         kept = f"; the last checkpoint is kept in {out}" if (out / STATE).is_file() else ""
         size = config.training.batch_size
         raise InspectGanError(
-            f"not enough memory to train with training.batch_size={size} ({str(error).splitlines()[0][:200]}): end what "
-            f"else uses it and go on with --resume, or train into a new folder with training.batch_size={size // 2}{kept}"
+            f"not enough memory to train with training.batch_size={size} ({str(error).splitlines()[0][:200]}): end "
+            f"what else uses it and go on with --resume, or train into a new folder with "
+            f"training.batch_size={size // 2}{kept}"
         ) from error
 
 

@@ -216,8 +216,10 @@ class Trainer:
             *(f"gradients of {name}" for name, o in self._optimizers.items() if not _finite(o.state_dict()["state"])),
         ]
         if bad:
-            kept = f"The last good checkpoint is kept in {self._state.parent}" if self._state.is_file() else (
-                "There is no checkpoint yet"
+            kept = (
+                f"The last good checkpoint is kept in {self._state.parent}"
+                if self._state.is_file()
+                else ("There is no checkpoint yet")
             )
             raise UnhealthyTraining(
                 f"training failed in stage '{self._stages[self.position.stage].name}' by iteration "
@@ -286,8 +288,8 @@ class Trainer:
             with self._state.open("rb") as source, atomic_file(healthy) as copy:
                 shutil.copyfileobj(source, copy)
             self._monitor.say(
-                f"stage {self._stages[self.position.stage].name}, iteration {self.position.iteration}: the detector has "
-                f"collapsed, the patches it makes are all alike; the checkpoint before is kept as {healthy}"
+                f"stage {self._stages[self.position.stage].name}, iteration {self.position.iteration}: the detector "
+                f"has collapsed, the patches it makes are all alike; the checkpoint before is kept as {healthy}"
             )
 
     def _load(self) -> None:

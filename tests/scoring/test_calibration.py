@@ -103,12 +103,12 @@ def test_file_keeps_one_entry_per_setting(tmp_path: Path) -> None:
         return calibrate([raw], "s", MAPS, rate, block=32)
 
     path = tmp_path / "calibration.json"
-    first = CalibrationFile(path).get("s", MAPS, 0.1, lambda: make(0.1))
-    again = CalibrationFile(path).get("s", MAPS, 0.1, lambda: make(0.1))
-    other = CalibrationFile(path).get("s", MAPS, 0.2, lambda: make(0.2))
+    first = CalibrationFile(path, "w").get("s", MAPS, 0.1, lambda: make(0.1))
+    again = CalibrationFile(path, "w").get("s", MAPS, 0.1, lambda: make(0.1))
+    other = CalibrationFile(path, "w").get("s", MAPS, 0.2, lambda: make(0.2))
     assert (first, calls) == (again, 2)
     assert other.threshold < first.threshold
     assert len(json.loads(path.read_text())["calibrations"]) == 2
     path.write_text("{")
     with pytest.raises(InspectGanError, match="damaged"):
-        CalibrationFile(path)
+        CalibrationFile(path, "w")
