@@ -72,7 +72,8 @@ class DenseNetwork:
 
         pixels: (C, H, W) in [-1, 1]. Beside them, memory holds `budget` numbers (default: BUDGET) and a row of outputs,
         whatever the height of the image. Patches in a shifted last row or column, and all of them where sharing saves
-        no multiplications, pass one by one in batches. Raises ValueError for a grid of other patches or on another image.
+        no multiplications, pass one by one in batches. Raises ValueError for a grid of other patches or on another
+        image.
         """
         if grid.size != self._size or pixels.shape[1:] != (grid.height, grid.width):
             raise ValueError(f"pixels {tuple(pixels.shape)} and patches of {self._size} px do not match {grid}")

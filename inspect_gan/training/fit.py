@@ -26,6 +26,7 @@ from inspect_gan.patches.store import PatchStore
 from inspect_gan.run import (
     CONFIG,
     HEALTH,
+    HEALTHY_STATE,
     HELD_OUT,
     LOCK,
     STATE,
@@ -147,7 +148,7 @@ def _train(sources: Sequence[Source], facts: _Facts, config: Config, out: Path, 
     )
     write_health(out / HEALTH, health)
     console.print(f"health: {health.verdict}{''.join(f'; {finding}' for finding in health.findings)}")
-    require_alive(health)
+    require_alive(health, out / HEALTHY_STATE)
 
 
 def batches(

@@ -137,10 +137,12 @@ def write_health(path: Path, health: Health) -> None:
     atomic_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
-def require_alive(health: Health) -> None:
-    """Raises UnhealthyTraining with the findings of a collapsed detector."""
+def require_alive(health: Health, before: Path | None = None) -> None:
+    """Raises UnhealthyTraining with the findings of a collapsed detector. before: where its last checkpoint before the
+    collapse is, if there was one."""
     if health.verdict == "collapsed":
-        raise UnhealthyTraining(f"training collapsed: {'; '.join(health.findings)}")
+        kept = f"; the last checkpoint before is kept as {before}" if before is not None and before.is_file() else ""
+        raise UnhealthyTraining(f"training collapsed: {'; '.join(health.findings)}{kept}")
 
 
 def _change(network: nn.Module, before: nn.Module) -> float:

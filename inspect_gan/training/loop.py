@@ -4,11 +4,10 @@ A stage repeats iterations until its budget is spent; an iteration runs the stag
 freeze, loss, backward, clip, optimiser step, weight average.
 """
 
-import math
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,8 +127,8 @@ class Trainer:
             self._load()
         else:
             self._start_stage()
-        self._monitor.begin(self.position.ticks)
         try:
+            self._monitor.begin(self.position.ticks)
             with _stop_request() as stopping:
                 while True:
                     self._run_stage(stopping)
@@ -200,31 +199,22 @@ class Trainer:
             self._counts[key] += 1
 
     def _log(self, stage: Stage) -> None:
-        means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
-        self.latest = means
+        self._require_finite(self._sums)
+        self.latest = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
         self._sums.clear()
         self._counts.clear()
-        self._require_finite([key for key, value in means.items() if not math.isfinite(value)])
-        self._monitor.scalars(stage.name, asdict(self.position), means)
+        self._monitor.scalars(stage.name, asdict(self.position), self.latest)
 
-    def _require_finite(self, losses: Sequence[str] = ()) -> None:
-        """losses: those that are not finite. Weights and optimisers are looked at here: a step can spoil them behind a
-        finite loss."""
-        bad = [
-            *losses,
-            *(f"weights of {name}" for name, n in self.detector.named_children() if not _finite(n.state_dict())),
-            *(f"gradients of {name}" for name, o in self._optimizers.items() if not _finite(o.state_dict()["state"])),
-        ]
+    def _require_finite(self, parts: Mapping[str, Any]) -> None:
+        """parts: tensors, or nested dictionaries of them, by what they are."""
+        bad = [name for name, values in parts.items() if not _finite(values)]
         if bad:
-            kept = (
-                f"The last good checkpoint is kept in {self._state.parent}"
-                if self._state.is_file()
-                else ("There is no checkpoint yet")
-            )
+            stage, kept = self._stages[self.position.stage].name, self._state.is_file()
             raise UnhealthyTraining(
-                f"training failed in stage '{self._stages[self.position.stage].name}' by iteration "
-                f"{self.position.iteration}: {', '.join(bad)} is no longer a finite number; lower the learning rates, "
-                f"set training.clip_grad=1, or use training.precision=32-true. {kept}"
+                f"training failed in stage '{stage}' by iteration {self.position.iteration}: {', '.join(bad)} is no "
+                f"longer a finite number; lower the learning rates, set training.clip_grad=1, or use "
+                f"training.precision=32-true. "
+                f"{f'The last good checkpoint is kept in {self._state.parent}' if kept else 'No checkpoint was made'}"
             )
 
     def _tensor(self, draw: int) -> Tensor:
@@ -251,7 +241,12 @@ class Trainer:
         return phase.optimizer.over([p for name in phase.trains for p in getattr(self.detector, name).parameters()])
 
     def _save(self) -> None:
-        self._require_finite()
+        # The last checkpoint is good: no loss told of what this step may have done to weights and optimisers.
+        weights = {f"weights of {name}": network.state_dict() for name, network in self.detector.named_children()}
+        moments = {
+            f"gradients of {name}": optimizer.state_dict()["state"] for name, optimizer in self._optimizers.items()
+        }
+        self._require_finite({**self._sums, **weights, **moments})
         self.averages.copy_buffers(self.detector)
         self._keep_healthy()
         save_state(

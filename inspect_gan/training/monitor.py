@@ -1,6 +1,7 @@
 """What a person sees of a running training: progress, losses on disk, TensorBoard."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class Monitor:
         self._stats = run / "stats.jsonl"
         self._tb_folder = run / "tb"
         self._writer: SummaryWriter | None = None
+        self._hook = threading.excepthook
         self._console = console
         self._bar = (
             Progress(
@@ -55,6 +57,8 @@ class Monitor:
             text = self._stats.read_text(encoding="utf-8", errors="replace")
             kept = [line for line in text.splitlines() if 0 <= _ticks(line) <= ticks]
             atomic_text(self._stats, "".join(line + "\n" for line in kept))
+        self._hook = threading.excepthook
+        threading.excepthook = self._on_thread_error
         with writing(self._tb_folder):
             self._writer = SummaryWriter(str(self._tb_folder), purge_step=ticks + 1)
 
@@ -119,9 +123,17 @@ class Monitor:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if self._writer is not None:
-            with self._events() as events:
-                events.close()
+        try:
+            if self._writer is not None:
+                with self._events() as events:
+                    events.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _on_thread_error(self, args: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread hands its error to the next one who writes, who reports it: no traceback beside that."""
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            self._hook(args)
 
     @contextmanager
     def _events(self) -> Iterator[SummaryWriter]:
