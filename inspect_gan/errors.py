@@ -27,6 +27,5 @@ def writing(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InspectGanError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder"
-        ) from error
+        why = error.strerror or f"is the disk full? {error}"  # NumPy only tells how many bytes it could write
+        raise InspectGanError(f"{path}: cannot be written ({why}); free some space or choose another folder") from error

@@ -28,7 +28,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
     system or the file system has no locks nothing is held, and a warning says so. Raises InspectGanError when the file
     cannot be made.
     """
-    with writing(path):
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
     with file:

@@ -245,7 +245,9 @@ def _reserved(out: Path) -> AbstractContextManager[None]:
 
 def _check_free(out: Path) -> None:
     """Hidden files do not count: a training that was killed before it began leaves some."""
-    if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise InspectGanError(f"{out} is a file: choose another --out")
+    if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise InspectGanError(f"{out} is not empty: choose another --out, or continue the run in it with --resume")
 
 
