@@ -148,7 +148,7 @@ class Trainer:
             self._iterate(stage)
             position = self.position
             position.iteration += 1
-            if position.iteration % self._settings.log_every == 0 or budget.spent(position):
+            if position.iteration % self._settings.log_every == 0:
                 self._log(stage)
             if position.iteration % self._settings.image_every == 0:
                 self._monitor.images(self.averages.shadow, self._tensor(0), stage.name, position.ticks)
@@ -162,6 +162,8 @@ class Trainer:
             if now - last_saved > self._settings.checkpoint_minutes * 60:
                 self._save()
                 last_saved = time.monotonic()
+        if self._sums:
+            self._log(stage)
 
     def _iterate(self, stage: Stage) -> None:
         self.detector.game.epoch = self.position.iteration // self._per_epoch
