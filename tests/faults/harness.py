@@ -10,6 +10,8 @@ from typing import Any, Self
 import cv2
 import numpy as np
 
+# How many points are tried of each kind: a few unless set, hundreds for a campaign.
+POINTS = int(os.environ.get("INSPECT_GAN_FAULTS", "0"))
 SERVER = Path(__file__).with_name("server.py")
 SETTINGS = (
     *("detector.width=4", "detector.nz=4", "training.batch_size=4", "training.log_every=2", "training.image_every=3"),
@@ -45,6 +47,12 @@ class Server:
         self._process.communicate()
 
 
+def points(last: int, few: int) -> list[int]:
+    """Numbers of operations to fail at, of 1..last: evenly spread, all of them if there are no more than asked for."""
+    wanted = min(POINTS or few, last)
+    return sorted({round(at) for at in np.linspace(1, last, wanted)})
+
+
 def draw(folder: Path) -> Path:
     """train/ with good images, test/ with others, one of them no image."""
     rng = np.random.default_rng(0)
@@ -59,6 +67,11 @@ def draw(folder: Path) -> Path:
 
 def train(data: Path, out: Path, steps: int = 6, detector: str = "ganomaly") -> list[object]:
     return ["train", "--data", data / "train", "--out", out, "--steps", steps, "--config", detector, *SETTINGS]
+
+
+def defect_map(data: Path, run: Path, out: Path) -> list[object]:
+    """At a stride the run is not calibrated for, so that the calibration can be killed, too."""
+    return ["defect_map", run, data / "test", "--out", out, "--stride", 8]
 
 
 def again(command: list[object], out: Path) -> list[object]:
