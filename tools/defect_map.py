@@ -28,18 +28,22 @@ def defect_map(
     from inspect_gan.scoring.verdict import Verdict
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    found = inspect_images(
-        open_inspector(run),
-        collect_images(images),
-        out,
-        score=score,
-        stride=stride,
-        target_fpr=target_fpr,
-        min_area=min_area,
-        um_per_px=um_per_px,
-        strict=strict,
-        progress=console.print,
-    )
+    try:
+        found = inspect_images(
+            open_inspector(run),
+            collect_images(images),
+            out,
+            score=score,
+            stride=stride,
+            target_fpr=target_fpr,
+            min_area=min_area,
+            um_per_px=um_per_px,
+            strict=strict,
+            progress=console.print,
+        )
+    except KeyboardInterrupt:
+        console.print("stopped; what is finished is kept, and the same command goes on")
+        raise typer.Exit(130) from None
     console.print(f"report: {out / 'report.html'}\nmaps: {out / 'maps'}\noverlays: {out / 'overlays'}")
     if found[Verdict.ERROR]:
         raise typer.Exit(2)

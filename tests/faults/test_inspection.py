@@ -20,6 +20,13 @@ def run(undisturbed: Undisturbed, tmp_path: Path) -> Path:
     return run
 
 
+def folder(undisturbed: Undisturbed, name: object) -> Path:
+    """An empty one, as far from the images as the undisturbed one: reports hold relative paths."""
+    out = undisturbed.data.parent / f"maps-{name}" / "out"
+    shutil.rmtree(out.parent, ignore_errors=True)
+    return out
+
+
 def forget(run: Path) -> None:
     path = run / "calibration.json"
     document = json.loads(path.read_text())
@@ -42,19 +49,17 @@ def finish(server: Server, undisturbed: Undisturbed, run: Path, out: Path, what:
     forget(run)
 
 
-def test_killed_at_file_operations(server: Server, undisturbed: Undisturbed, run: Path, tmp_path: Path) -> None:
+def test_killed_at_file_operations(server: Server, undisturbed: Undisturbed, run: Path) -> None:
     for at in points(undisturbed.result_operations, few=8):
-        out = tmp_path / str(at) / "out"
+        out = folder(undisturbed, at)
         assert server(*defect_map(undisturbed.data, run, out), at=at, kind="kill")["code"] == -9, at
         finish(server, undisturbed, run, out, at)
 
 
-def test_killed_several_times_at_random_moments(
-    server: Server, undisturbed: Undisturbed, run: Path, tmp_path: Path
-) -> None:
+def test_killed_several_times_at_random_moments(server: Server, undisturbed: Undisturbed, run: Path) -> None:
     rng = random.Random(1)
     for number in range(POINTS or 2):
-        out = tmp_path / str(number) / "out"
+        out = folder(undisturbed, number)
         for _ in range(3):
             after = rng.uniform(0, undisturbed.result_seconds)
             server(*defect_map(undisturbed.data, run, out), kill_after=after)
@@ -62,11 +67,9 @@ def test_killed_several_times_at_random_moments(
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EROFS"])
-def test_a_failing_disk_is_one_sentence(
-    error: str, server: Server, undisturbed: Undisturbed, run: Path, tmp_path: Path
-) -> None:
+def test_a_failing_disk_is_one_sentence(error: str, server: Server, undisturbed: Undisturbed, run: Path) -> None:
     for at in points(undisturbed.result_operations - 1, few=3):
-        out = tmp_path / str(at) / "out"
+        out = folder(undisturbed, at)
         answer = server(*defect_map(undisturbed.data, run, out), at=at, kind=error)
         assert answer["code"] == 2, (at, answer)
         assert answer["output"].splitlines()[-1].startswith("error: "), (at, answer)
@@ -76,10 +79,8 @@ def test_a_failing_disk_is_one_sentence(
         finish(server, undisturbed, run, out, (error, at))
 
 
-def test_what_is_finished_is_not_done_again(
-    server: Server, undisturbed: Undisturbed, run: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
+def test_what_is_finished_is_not_done_again(server: Server, undisturbed: Undisturbed, run: Path) -> None:
+    out = folder(undisturbed, "again")
     command = defect_map(undisturbed.data, run, out)
     whole = server(*command)
     shutil.rmtree(out)
