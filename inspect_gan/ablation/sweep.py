@@ -14,6 +14,7 @@ from inspect_gan.ablation.folder import CELLS, RUN, CellFolder, Result
 from inspect_gan.ablation.plan import Cell, Plan, write_plan
 from inspect_gan.ablation.progress import Board
 from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging import remove_unfinished
 from inspect_gan.locks import HAS_LOCKS, locked
 from inspect_gan.signals import on_stop_request
 
@@ -57,6 +58,7 @@ def run_cells(out: Path, plan: Plan, cells: Sequence[Cell], engine: Engine, cons
 
     On SIGINT or SIGTERM the running cells are stopped and KeyboardInterrupt is raised; they go on at the next start.
     """
+    remove_unfinished(out)
     write_plan(out, plan)
     board = Board(plan, cells, results_of(out, cells), console)
     waiting = [cell for cell in dict.fromkeys(cell.id for cell in cells) if cell not in board.results]
