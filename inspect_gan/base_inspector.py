@@ -12,6 +12,7 @@ from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.maps import MapMaker
 from inspect_gan.scoring.regions import Region, find_regions, mask_of
 from inspect_gan.scoring.verdict import Verdict, worst
+from inspect_gan.waiting import patience
 
 ImageLike = str | Path | np.ndarray | Image
 
@@ -85,4 +86,7 @@ def to_image(image: ImageLike, page: int | None = None) -> Image:
     """A path is read, an array is taken as `imaging.arrays.from_array` describes."""
     if isinstance(image, Image):
         return image
-    return from_array(image) if isinstance(image, np.ndarray) else read(image, page=page)
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    with patience(image):
+        return read(image, page=page)

@@ -30,28 +30,42 @@ WEIGHTS, CONFIG, STATE, CALIBRATION, HELD_OUT, HEALTH = (
     "held_out.npz",
     "health.json",
 )
-FORMAT = "inspect-gan-1"
+HEALTHY_STATE = "state_healthy.pt"  # the last one before a collapse
+LOCK = ".lock"  # held by the process that trains
+FORMAT = "inspect-gan-2"
+# The one entry of a weights file's header: of several, the order would differ between files that say the same.
+HEADER = "inspect_gan"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A trained detector in eval mode, its preprocessing and the configuration it was trained with."""
+    """A trained detector in eval mode, its preprocessing and the configuration it was trained with.
+
+    digest: of the weights as they were saved, "" before that.
+    """
 
     detector: Detector
     preprocess: Preprocess
     config: Config
+    digest: str = ""
 
 
 def save_weights(path: Path, weights: Weights) -> None:
-    """Write a self-describing safetensors file: configuration and preprocessing are in its header."""
+    """Write a self-describing safetensors file: configuration and preprocessing are in its header. The same weights
+    give the same bytes."""
     tensors = {name: value.contiguous().cpu() for name, value in weights.detector.state_dict().items()}
+    digest = hashlib.sha256()
+    for name, value in tensors.items():
+        digest.update(name.encode())
+        digest.update(value.numpy().tobytes())
     header = {
         "format": FORMAT,
         "version": inspect_gan.__version__,
-        "config": weights.config.model_dump_json(),
-        "preprocess": weights.preprocess.model_dump_json(),
+        "digest": digest.hexdigest(),
+        "config": weights.config.model_dump(mode="json"),
+        "preprocess": weights.preprocess.model_dump(mode="json"),
     }
-    atomic_bytes(path, safetensors.torch.save(tensors, metadata=header))
+    atomic_bytes(path, safetensors.torch.save(tensors, metadata={HEADER: json.dumps(header)}))
 
 
 def load_weights(path: Path) -> Weights:
@@ -63,14 +77,15 @@ def load_weights(path: Path) -> Weights:
         raise InspectGanError(f"no weights at {path}: training has not finished; continue it with --resume")
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise InspectGanError(f"{path} is not a readable weights file: {error}") from error
     if header.get("format") != FORMAT:
         raise InspectGanError(f"{path} was not written by inspect-gan (format {header.get('format')})")
     try:
-        config = make_config(json.loads(header["config"]))
-        preprocess = Preprocess.model_validate_json(header["preprocess"])
+        digest = header["digest"]
+        config = make_config(header["config"])
+        preprocess = Preprocess.model_validate(header["preprocess"])
         detector = config.build(preprocess.channels)
         detector.load_state_dict(safetensors.torch.load_file(path))
     except (KeyError, ValueError, RuntimeError) as error:
@@ -78,7 +93,7 @@ def load_weights(path: Path) -> Weights:
             f"{path} does not fit inspect-gan {inspect_gan.__version__}, train it again with this version: "
             f"{' '.join(str(error).split())}"
         ) from error
-    return Weights(detector.eval().requires_grad_(False), preprocess, config)
+    return Weights(detector.eval().requires_grad_(False), preprocess, config, digest)
 
 
 def save_held_out(path: Path, arrays: Sequence[np.ndarray]) -> None:

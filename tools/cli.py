@@ -36,8 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="inspect-gan")
     except InspectGanError as error:
-        Console(stderr=True, highlight=False).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        _say(error)
         sys.exit(error.exit_code)
+    except OSError as error:  # what a disk or a network share did where nobody could say more
+        _say(error)
+        sys.exit(2)
+
+
+def _say(error: Exception) -> None:
+    Console(stderr=True, highlight=False).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
 
 
 def process(arguments: Sequence[str] | None = None) -> None:

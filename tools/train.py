@@ -32,6 +32,8 @@ def train(
     changes = list(overrides or [])
     changes += [f"training.minutes={minutes}"] if minutes is not None else []
     changes += [f"training.steps={steps}"] if steps is not None else []
+    if resume and config is None and out is not None and not (out / "config.yaml").is_file():
+        raise InspectGanError(f"{out} holds no run to go on with: train without --resume")
     source = config or ("ganomaly" if not resume or out is None else str(out / "config.yaml"))
     settings = load_config(source, changes)
     dataset = open_dataset(data, settings.data.layout)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inspect_gan.ablation.folder import EVALUATION, LOCK, RUN, CellFolder, Outcome, baselines, locked, write_baselines
-from inspect_gan.errors import InspectGanError, UnhealthyTraining
+from inspect_gan.ablation.folder import EVALUATION, LOCK, RUN, CellFolder, Outcome, baselines, write_baselines
+from inspect_gan.errors import CannotResume, InspectGanError, UnhealthyTraining
+from inspect_gan.locks import locked
 
 STOPPED = 130  # exit code of a cell that was asked to stop and can go on later
 
@@ -73,11 +74,7 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     try:
         try:
             train((run / STATE).is_file())
-        except UnhealthyTraining:
-            raise
-        except InspectGanError as error:
-            if not (run / STATE).is_file():
-                raise
+        except CannotResume as error:
             console.print(f"starts again: {error}")
             train(False)
     except Interrupted:

@@ -9,8 +9,7 @@ Beside the cells, baselines/DIGEST.json holds what needs no training: measured o
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -123,22 +122,3 @@ def _read(path: Path) -> Any:
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
     atomic_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
-
-
-@contextmanager
-def locked(path: Path, busy: str | None = None) -> Iterator[None]:
-    """Hold an exclusive lock on a file, which ends with the process however that ends.
-
-    busy: the message of the InspectGanError when another process holds it; None waits for that process.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        raise InspectGanError("sweeps need Linux or macOS: Windows has no file locks that end with a process") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise InspectGanError(str(busy)) from None
-        yield

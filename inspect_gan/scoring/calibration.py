@@ -7,7 +7,9 @@ for pixels is simulated in the tests: where normal scores are alike within a pat
 they are alike over larger distances, as with shading or images that differ, it is optimistic.
 """
 
+import errno
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,10 +20,16 @@ import numpy as np
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Resolved
-from inspect_gan.imaging import atomic_text
+from inspect_gan.imaging import atomic_text, remove_unfinished
+from inspect_gan.locks import locked
 from inspect_gan.patches.stitch import Window
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.regions import Limits, measure
+
+log = logging.getLogger(__name__)
+
+# Score, map settings and target rate of a calibration.
+Key = tuple[str, MapSettings, float]
 
 _ABOVE_ONE = np.nextafter(np.float32(1), np.float32(2))
 _BLOCK = 1 << 20  # values that are float64 at a time
@@ -170,26 +178,48 @@ def calibrate(
 
 
 class CalibrationFile:
-    """Calibrations of one run, one entry per score, map settings and target rate; missing ones are made on demand."""
+    """Calibrations of one run, one entry per score, map settings and target rate; missing ones are made on demand.
 
-    def __init__(self, path: Path | None):
+    weights: digest of those they belong to; entries of other weights, which the run had before it was trained longer,
+    do not count. Several processes may make entries at once.
+    """
+
+    def __init__(self, path: Path, weights: str):
+        """Raises InspectGanError when the file is damaged."""
         self._path = path
-        self._entries: list[Calibration] = []
-        if path is not None and path.is_file():
-            try:
-                entries = json.loads(path.read_text(encoding="utf-8"))["calibrations"]
-                self._entries = [Calibration.read(entry) for entry in entries]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InspectGanError(f"{path} is damaged ({error}); delete it, it will be made again") from error
+        self._weights = weights
+        self._entries = self._read()
 
     def get(self, score: str, settings: MapSettings, target_fpr: float, make: Callable[[], Calibration]) -> Calibration:
-        """The stored calibration, else what `make` returns, which is then stored."""
-        for entry in self._entries:
-            if (entry.score, entry.maps, entry.target_fpr) == (score, settings, target_fpr):
-                return entry
-        made = make()
-        self._entries.append(made)
-        if self._path is not None:
-            text = json.dumps({"calibrations": [asdict(entry) for entry in self._entries]}, indent=1)
-            atomic_text(self._path, text + "\n")
-        return made
+        """The stored calibration, else what `make` returns, which is then stored; where the run is read-only, a warning
+        says that it was not."""
+        key = (score, settings, target_fpr)
+        if key not in self._entries:
+            self._entries[key] = make()
+            try:
+                self._store()
+            except InspectGanError as error:
+                cause = error.__cause__
+                if not isinstance(cause, OSError) or cause.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                log.warning("%s is read-only: this calibration cannot be kept", self._path.parent)
+        return self._entries[key]
+
+    def _store(self) -> None:
+        with locked(self._path.with_name(f".{self._path.name}.lock")):
+            remove_unfinished(self._path.parent)
+            self._entries = {**self._read(), **self._entries}  # of other processes, too
+            document = {"weights": self._weights, "calibrations": [asdict(entry) for entry in self._entries.values()]}
+            atomic_text(self._path, json.dumps(document, indent=1) + "\n")
+
+    def _read(self) -> dict[Key, Calibration]:
+        if not self._path.is_file():
+            return {}
+        try:
+            document = json.loads(self._path.read_text(encoding="utf-8"))
+            if document["weights"] != self._weights:
+                return {}
+            entries = [Calibration.read(entry) for entry in document["calibrations"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InspectGanError(f"{self._path} is damaged ({error}); delete it, it will be made again") from error
+        return {(entry.score, entry.maps, entry.target_fpr): entry for entry in entries}

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from inspect_gan.errors import InspectGanError
+from inspect_gan.errors import CannotResume
 from inspect_gan.imaging import atomic_file
 
 
@@ -28,18 +28,18 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any]:
     """Read what `save_state` wrote; nothing in the file is executed.
 
-    Raises InspectGanError when it is missing, damaged, or `fingerprint` (of data and configuration) differs.
+    Raises CannotResume when it is missing, damaged, or `fingerprint` (of data and configuration) differs.
     """
     if not path.is_file():
-        raise InspectGanError(f"nothing to resume: {path} does not exist; train without --resume")
+        raise CannotResume(f"nothing to resume: {path} does not exist; train without --resume")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError) as error:
-        raise InspectGanError(f"{path} is damaged or not a checkpoint of inspect-gan; train again") from error
+        raise CannotResume(f"{path} is damaged or not a checkpoint of inspect-gan; train again") from error
     if not isinstance(state, dict) or "fingerprint" not in state:
-        raise InspectGanError(f"{path} is not a checkpoint of inspect-gan; train again")
+        raise CannotResume(f"{path} is not a checkpoint of inspect-gan; train again")
     if state["fingerprint"] != fingerprint:
-        raise InspectGanError(
+        raise CannotResume(
             f"{path} belongs to other training images: resume with the same images, or train into a new folder"
         )
     return state
