@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inspect_gan.errors import InspectGanError
+from inspect_gan.errors import InspectGanError, printable
 from inspect_gan.imaging.reading import IMAGE_SUFFIXES
 
 GOOD = "good"  # the kind of every normal sample
@@ -136,7 +136,7 @@ def pair_masks(images: Path | Sequence[Sample], masks_dir: Path) -> tuple[Sample
 
 def names(paths: Iterable[Path]) -> str:
     """The first few file names, for a message."""
-    listed = [path.name for path in paths]
+    listed = [printable(path.name) for path in paths]
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return ", ".join(listed[:_SHOWN]) + more
 

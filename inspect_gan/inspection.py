@@ -14,7 +14,7 @@ import numpy as np
 import inspect_gan
 from inspect_gan.base_inspector import BaseInspector, Result
 from inspect_gan.datasets.samples import find_images, require_images
-from inspect_gan.errors import InspectGanError
+from inspect_gan.errors import InspectGanError, printable
 from inspect_gan.export.scorer import SUFFIX, ExportedInspector
 from inspect_gan.imaging import Image, make_folder, write_png, write_tiff
 from inspect_gan.locks import locked
@@ -169,7 +169,7 @@ def _unique_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def _line(found: Inspection, number: int, total: int) -> str:
-    start = f"[{number}/{total}] {found.image.name}: {found.verdict.value}"
+    start = f"[{number}/{total}] {printable(found.image.name)}: {found.verdict.value}"
     if found.error is not None:
         return f"{start}, {found.error}"
     return (
