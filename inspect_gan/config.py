@@ -17,6 +17,7 @@ from inspect_gan.detector import Detector, PatchShape, detectors
 from inspect_gan.documents import parse_yaml, read_text
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Precision
+from inspect_gan.imaging.preprocess import MAX_SCALE
 from inspect_gan.objectives import Objective, TrickSettings, objectives
 from inspect_gan.objectives.penalties import PenaltySettings
 from inspect_gan.registry import did_you_mean
@@ -38,7 +39,7 @@ class PatchSettings(Settings):
 
     size: int = 32
     channels: Literal["auto", 1, 3] = "auto"
-    scale: float = Field(1.0, gt=0, le=4)
+    scale: float = Field(1.0, gt=0, le=MAX_SCALE)
     range: Literal["auto", "full", "data"] = "auto"
     scaling: Literal["minus1_1", "per_patch_std"] = "minus1_1"
 
