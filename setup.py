@@ -36,6 +36,7 @@ setup(
         "scikit-image",
         "scipy",
         "tifffile",
+        "pillow",
         "numpy",
         "pydantic>=2",
         "PyYAML",

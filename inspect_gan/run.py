@@ -150,7 +150,7 @@ def load_held_out(path: Path) -> list[Image]:
         raise InspectGanError(f"no held-out normal regions at {path}: the run is incomplete; train it again")
     try:
         with zipfile.ZipFile(path) as archive:
-            require_memory(path, sum(entry.file_size for entry in archive.infolist()))
+            require_memory(path, 5 * sum(entry.file_size for entry in archive.infolist()))  # as stored and as float32
             arrays = [_held_out_array(archive, entry) for entry in archive.infolist()]
         if not arrays:
             raise ValueError("it holds no regions")
