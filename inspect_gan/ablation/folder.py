@@ -10,8 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from pydantic import TypeAdapter
+
+from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import atomic_text
 
@@ -27,6 +30,7 @@ CELL, USAGE, OUTCOME, RESULT, LOG, LOCK = (
 RUN, EVALUATION = "run", "evaluation"
 Status = Literal["done", "collapsed", "failed"]
 Metrics = dict[str, dict[str, float | None]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,13 @@ class CellFolder:
         return json.loads((self.path / CELL).read_text(encoding="utf-8"))
 
     def usage(self) -> Usage:
-        return Usage(**(self._read(USAGE) or {}))
+        return self._read(USAGE, Usage) or Usage()
 
     def outcome(self) -> Outcome | None:
-        values = self._read(OUTCOME)
-        return None if values is None else Outcome(**values)
+        return self._read(OUTCOME, Outcome)
 
     def result(self) -> Result | None:
-        values = self._read(RESULT)
-        return None if values is None else Result(Outcome(**values["outcome"]), Usage(**values["usage"]))
+        return self._read(RESULT, Result)
 
     def write_usage(self, usage: Usage) -> None:
         self._write(USAGE, asdict(usage))
@@ -89,13 +91,14 @@ class CellFolder:
         for name in (RESULT, OUTCOME, USAGE):
             (self.path / name).unlink(missing_ok=True)
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str, kind: type[T]) -> T | None:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
+            return TypeAdapter(kind).validate_python(read_json(self.path / name))
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise InspectGanError(f"{self.path / name} is damaged ({error}): delete it, the cell runs again") from error
+        except (OSError, ValueError) as error:
+            why = " ".join(str(error).split())
+            raise InspectGanError(f"{self.path / name} is damaged ({why}): delete it, the cell runs again") from error
 
     def _write(self, name: str, values: Mapping[str, Any]) -> None:
         atomic_text(self.path / name, json.dumps(values, indent=1, allow_nan=False) + "\n")

@@ -149,7 +149,7 @@ def _png_complete(data: bytes) -> bool:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    if len(data) < 24:
+    if len(data) < 26:
         return None
     return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
 

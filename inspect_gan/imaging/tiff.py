@@ -9,7 +9,6 @@ import lzma
 import math
 import warnings
 import zlib
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -50,7 +49,7 @@ def read_tiff(path: Path, page: int | None) -> np.ndarray:
     """
     try:
         with tifffile.TiffFile(path) as tif:
-            index, chosen = _choose_page(path, list(islice(tif.pages, MAX_PAGES + 1)), page)
+            index, chosen = _choose_page(path, _pages(path, tif), page)
             _check_page(path, chosen)
             _check_complete(path, chosen, tif.filehandle.size)
             _check_strips(path, chosen, tif.filehandle)
@@ -75,10 +74,20 @@ def tiff_size(path: Path) -> tuple[int, int]:
         ) from error
 
 
+def _pages(path: Path, tif: tifffile.TiffFile) -> list:
+    """All pages. tifffile would follow a chain of them without end."""
+    pages: dict[int, tifffile.TiffPage | tifffile.TiffFrame] = {}
+    for page in tif.pages:
+        if page.offset in pages:
+            raise InspectGanError(f"{path}: its pages follow each other in a circle; export it again")
+        if len(pages) == MAX_PAGES:
+            raise InspectGanError(f"{path}: the file holds more than {MAX_PAGES} pages; save the one that is meant")
+        pages[page.offset] = page
+    return list(pages.values())
+
+
 def _choose_page(path: Path, pages: list, page: int | None) -> tuple[int, tifffile.TiffPage]:
     """(position in the file, page) of the 1-based `page`, or of the only one."""
-    if len(pages) > MAX_PAGES:
-        raise InspectGanError(f"{path}: the file holds more than {MAX_PAGES} pages; save the one that is meant")
     images = [(i, p) for i, p in enumerate(pages) if not (p.is_reduced or p.is_mask)]
     if not images:
         raise InspectGanError(f"{path}: the TIFF file holds no image; export it again")
