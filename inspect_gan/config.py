@@ -232,8 +232,8 @@ def _packaged(folder: str) -> Traversable:
 def _read(source: str | Path, folder: str) -> tuple[Path, str]:
     path = Path(source)
     if not path.suffix and not os.path.exists(path):
-        packaged = _packaged(folder).joinpath(f"{source}.yaml")
-        if packaged.is_file():
+        if str(source) in packaged_configs(folder):
+            packaged = _packaged(folder).joinpath(f"{source}.yaml")
             return Path(str(packaged)), packaged.read_text(encoding="utf-8")
         raise InspectGanError(f"no configuration '{source}': {did_you_mean(str(source), packaged_configs(folder))}")
     try:
