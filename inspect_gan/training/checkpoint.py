@@ -1,6 +1,5 @@
 """The resume file: everything a run needs to go on as if it had never stopped."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def load_state(path: Path, fingerprint: str, device: torch.device) -> dict[str, 
         raise CannotResume(f"nothing to resume: {path} does not exist; train without --resume")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError) as error:
+    except Exception as error:  # PyTorch meets damage with errors of many kinds
         raise CannotResume(f"{path} is damaged or not a checkpoint of inspect-gan; train again") from error
     if not isinstance(state, dict) or "fingerprint" not in state:
         raise CannotResume(f"{path} is not a checkpoint of inspect-gan; train again")
