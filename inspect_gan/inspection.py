@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 
 import inspect_gan
 from inspect_gan.base_inspector import BaseInspector, Result
-from inspect_gan.datasets.samples import find_images, require_images
-from inspect_gan.errors import InspectGanError
+from inspect_gan.datasets.samples import find_images, require_images, unique_stems
+from inspect_gan.errors import InspectGanError, printable
 from inspect_gan.export.scorer import SUFFIX, ExportedInspector
 from inspect_gan.imaging import Image, make_folder, write_png, write_tiff
 from inspect_gan.locks import locked
@@ -87,7 +87,7 @@ def inspect_images(
                 progress(f"{len(done)} of {len(paths)} images are finished already: going on")
             write_tables(out, done)
             try:
-                for path, stem in islice(zip(paths, _unique_stems(paths), strict=True), len(done), None):
+                for path, stem in islice(zip(paths, unique_stems(paths), strict=True), len(done), None):
                     found = _inspect(inspector, path, stem, out, judge, strict)
                     done.add(found)
                     extend_tables(out, found)
@@ -157,19 +157,8 @@ def collect_images(paths: Sequence[Path]) -> list[Path]:
     return collected
 
 
-def _unique_stems(paths: Sequence[Path]) -> list[str]:
-    """File stems, numbered where two images of different folders or types share one."""
-    taken: set[str] = set()
-    stems = []
-    for path in paths:
-        names = (path.stem if n == 1 else f"{path.stem}-{n}" for n in count(1))
-        stems.append(next(name for name in names if name.casefold() not in taken))
-        taken.add(stems[-1].casefold())
-    return stems
-
-
 def _line(found: Inspection, number: int, total: int) -> str:
-    start = f"[{number}/{total}] {found.image.name}: {found.verdict.value}"
+    start = f"[{number}/{total}] {printable(found.image.name)}: {found.verdict.value}"
     if found.error is not None:
         return f"{start}, {found.error}"
     return (

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 
+from inspect_gan.console import PlainConsole
 from inspect_gan.errors import InspectGanError
 from inspect_gan.tools import ablate, benchmark, defect_map, demo, evaluate, export, list_names, prepare, toys, train
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _say(error: Exception) -> None:
-    Console(stderr=True, highlight=False).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+    PlainConsole(stderr=True).print(f"error: {error}", style="red")
 
 
 def process(arguments: Sequence[str] | None = None) -> None:

@@ -22,12 +22,11 @@ def defect_map(
     fail_on_ng: Annotated[bool, typer.Option("--fail-on-ng", help="Exit with 1 if any image is NG.")] = False,
 ) -> None:
     """Full-size defect maps, masks, overlays, a defect list and a verdict (OK, REVIEW, NG) for each image."""
-    from rich.console import Console
-
+    from inspect_gan.console import PlainConsole
     from inspect_gan.inspection import collect_images, inspect_images, open_inspector
     from inspect_gan.scoring.verdict import Verdict
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole()
     try:
         found = inspect_images(
             open_inspector(run),

@@ -47,10 +47,10 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     Raises InspectGanError as training and evaluation do, KeyboardInterrupt when asked to stop.
     """
     import cv2
-    from rich.console import Console
 
     from inspect_gan.ablation.plan import planned_data, planned_scores
     from inspect_gan.config import make_config
+    from inspect_gan.console import PlainConsole
     from inspect_gan.inspector import Inspector
     from inspect_gan.run import STATE
     from inspect_gan.training.fit import Source, fit_run, source_of
@@ -64,7 +64,7 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     run, evaluation = folder.path / RUN, folder.path / EVALUATION
     # Named without their folder, so that a run goes on after its images were moved.
     sources = [Source(path.name, source_of(path, config.data.page).load) for path in data.train]
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole()
 
     def train(resume: bool) -> None:
         if not resume:

@@ -11,13 +11,15 @@ import errno
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 
+from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Resolved
 from inspect_gan.imaging import atomic_text, remove_unfinished
@@ -25,11 +27,13 @@ from inspect_gan.locks import locked
 from inspect_gan.patches.stitch import Window
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.regions import Limits, measure
+from inspect_gan.settings import Settings
 
 log = logging.getLogger(__name__)
 
 # Score, map settings and target rate of a calibration.
 Key = tuple[str, MapSettings, float]
+MOST_PX = 2**12  # of a stride or a width of smoothing
 
 _ABOVE_ONE = np.nextafter(np.float32(1), np.float32(2))
 _BLOCK = 1 << 20  # values that are float64 at a time
@@ -92,24 +96,29 @@ class Calibration:
     threshold, peak_limit: the highest normal value, in threshold units. pixels: normal pixels measured.
     """
 
+    __pydantic_config__ = Settings.model_config
+
     score: str
-    stride: int
+    stride: Annotated[int, Field(ge=1, le=MOST_PX)]
     window: Window
-    smooth: float
-    target_fpr: float
+    smooth: Annotated[float, Field(ge=0, le=MOST_PX)]
+    target_fpr: Annotated[float, Field(gt=0, lt=1)]
     threshold: float
     origin: float
-    samples: int
+    samples: Annotated[int, Field(ge=1)]
     interval: tuple[float, float]
-    area_limit: int
-    peak_limit: float
+    area_limit: Annotated[int, Field(ge=0)]
+    peak_limit: Annotated[float, Field(ge=1)]
     precision: Resolved
-    pixels: int
+    pixels: Annotated[int, Field(ge=1)]
 
     @classmethod
-    def read(cls, entry: Mapping[str, Any]) -> Self:
-        """From what `asdict` and JSON made of it. Raises KeyError and TypeError for anything else."""
-        return cls(**{**entry, "interval": tuple(entry["interval"])})
+    def read(cls, entry: Any) -> Self:
+        """From what `asdict` and JSON made of it. Raises ValueError for anything else."""
+        found: Self = TypeAdapter(cls).validate_python(entry)
+        if not found.threshold > found.origin:
+            raise ValueError(f"the threshold {found.threshold:g} is not above the origin {found.origin:g}")
+        return found
 
     @property
     def maps(self) -> MapSettings:
@@ -216,10 +225,11 @@ class CalibrationFile:
         if not self._path.is_file():
             return {}
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            document = read_json(self._path)
             if document["weights"] != self._weights:
                 return {}
             entries = [Calibration.read(entry) for entry in document["calibrations"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InspectGanError(f"{self._path} is damaged ({error}); delete it, it will be made again") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = " ".join(str(error).split())
+            raise InspectGanError(f"{self._path} is damaged ({why}); delete it, it will be made again") from error
         return {(entry.score, entry.maps, entry.target_fpr): entry for entry in entries}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inspect_gan.base_inspector import to_image
 from inspect_gan.config import Config, differences
-from inspect_gan.errors import CannotResume, InspectGanError
+from inspect_gan.errors import CannotResume, InspectGanError, printable
 from inspect_gan.hardware import free_memory, is_out_of_memory, resolve_device
 from inspect_gan.imaging import Image, make_folder
 from inspect_gan.imaging.preprocess import Preprocess
@@ -61,7 +61,7 @@ class Source:
 
 def source_of(path: Path, page: int | None = None) -> Source:
     """A normal image in a file. page: of a multi-page TIFF, from 1."""
-    return Source(str(path), partial(to_image, path, page))
+    return Source(printable(path), partial(to_image, path, page))
 
 
 @dataclass(frozen=True)

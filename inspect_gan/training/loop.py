@@ -18,14 +18,14 @@ from torch import Tensor
 
 from inspect_gan.config import TrainingSettings
 from inspect_gan.detector import Batch, Detector, Phase, Stage
-from inspect_gan.errors import UnhealthyTraining
+from inspect_gan.errors import CannotResume, UnhealthyTraining
 from inspect_gan.hardware import resolve_device, resolve_precision
 from inspect_gan.imaging import atomic_file
 from inspect_gan.layout import keep_layout_of_gradients, overwrite_inputs
 from inspect_gan.run import HEALTHY_STATE
 from inspect_gan.signals import on_stop_request
 from inspect_gan.training.averages import Averages, warm_up
-from inspect_gan.training.checkpoint import load_state, save_state
+from inspect_gan.training.checkpoint import State, load_state, save_state
 from inspect_gan.training.health import TOO_SHORT, varies
 from inspect_gan.training.launch import launch, load_scaler_state, scaler_state
 from inspect_gan.training.monitor import Monitor
@@ -291,17 +291,26 @@ class Trainer:
 
     def _load(self) -> None:
         state = load_state(self._state, self._fingerprint, self.launched.device)
-        self.position = Position(**state["position"])
+        try:
+            self._restore(State.model_validate(state))
+        except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise CannotResume(f"{self._state} is damaged or of another detector ({why}); train again") from error
+
+    def _restore(self, state: State) -> None:
+        self.position = Position(**state.position)  # type: ignore[arg-type]
+        if min(asdict(self.position).values()) < 0 or self.position.stage >= len(self._stages):
+            raise ValueError(f"a position of {self.position}")
         self._start_stage()
         for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.detector.load_state_dict(state["detector"])
-        self.averages.shadow.load_state_dict(state["shadow"])
-        self.averages.updates = state["updates"]
-        self._sums, self._counts = state["sums"], defaultdict(int, state["counts"])
-        self.detector.game.signs = state["signs"]
-        self.latest, self._alive = state["latest"], state["alive"]
-        load_scaler_state(self.launched, state["precision"])
+            optimizer.load_state_dict(state.optimizers[name])
+        self.detector.load_state_dict(state.detector)
+        self.averages.shadow.load_state_dict(state.shadow)
+        self.averages.updates = {name: state.updates[name] for name in self.averages.updates}
+        self._sums, self._counts = state.sums, defaultdict(int, state.counts)
+        self.detector.game.signs = state.signs
+        self.latest, self._alive = state.latest, state.alive
+        load_scaler_state(self.launched, state.precision)
 
 
 def _finite(values: Any) -> bool:

@@ -146,7 +146,7 @@ def _ticks(line: str) -> int:
     """Of a line of stats.jsonl; -1 of one that was not written to its end."""
     try:
         return int(json.loads(line)["ticks"])
-    except ValueError:
+    except (ValueError, LookupError, TypeError, RecursionError):
         return -1
 
 
