@@ -38,6 +38,7 @@ WEIGHTS, CONFIG, STATE, CALIBRATION, HELD_OUT, HEALTH = (
 HEALTHY_STATE = "state_healthy.pt"  # the last one before a collapse
 LOCK = ".lock"  # held by the process that trains
 FORMAT = "inspect-gan-2"
+FIRST_FORMAT = "inspect-gan-1"  # read, no longer written: a header of several entries, no digest
 # The one entry of a weights file's header: of several, the order would differ between files that say the same.
 HEADER = "inspect_gan"
 
@@ -78,12 +79,12 @@ def load_weights(path: Path) -> Weights:
         raise InspectGanError(f"no weights at {path}: training has not finished; continue it with --resume")
     try:
         with safe_open(path, framework="pt") as file:
-            found = parse_json((file.metadata() or {}).get(HEADER, "{}"))
+            found = _header_of(file.metadata() or {})
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InspectGanError(f"{path} is not a readable weights file: {error}") from error
     form = found.get("format") if isinstance(found, dict) else None
-    if form != FORMAT:
+    if form not in (FORMAT, FIRST_FORMAT):
         raise InspectGanError(f"{path} was not written by inspect-gan (format {form})")
     try:
         header = _Header.model_validate(found)
@@ -93,7 +94,8 @@ def load_weights(path: Path) -> Weights:
         with torch.device("meta"):  # takes no memory, whatever sizes the header asks for
             _check_tensors(tensors, config.build(preprocess.channels))
         detector = config.build(preprocess.channels)
-        if _digest({name: tensors[name] for name in detector.state_dict()}) != header.digest:
+        digest = _digest({name: tensors[name] for name in detector.state_dict()})
+        if form == FORMAT and digest != header.digest:
             raise ValueError("the weights are not those that were written, the file is damaged")
         detector.load_state_dict(tensors)
     except (InspectGanError, ValueError, RuntimeError, TypeError, OverflowError) as error:
@@ -101,7 +103,7 @@ def load_weights(path: Path) -> Weights:
             f"{path} does not fit inspect-gan {inspect_gan.__version__}, train it again with this version: "
             f"{' '.join(str(error).split())[:500]}"
         ) from error
-    return Weights(detector.eval().requires_grad_(False), preprocess, config, header.digest)
+    return Weights(detector.eval().requires_grad_(False), preprocess, config, digest)
 
 
 class _Header(Settings):
@@ -112,6 +114,14 @@ class _Header(Settings):
     digest: str
     config: dict[str, Any]
     preprocess: Preprocess
+
+
+def _header_of(metadata: Mapping[str, str]) -> Any:
+    """What a `_Header` is made of. Raises ValueError where it is not JSON."""
+    if metadata.get("format") != FIRST_FORMAT:
+        return parse_json(metadata.get(HEADER, "{}"))
+    parts = {name: parse_json(metadata.get(name, "null")) for name in ("config", "preprocess")}
+    return {"format": FIRST_FORMAT, "version": metadata.get("version"), "digest": "", **parts}
 
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:

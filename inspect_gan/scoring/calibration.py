@@ -226,10 +226,11 @@ class CalibrationFile:
             return {}
         try:
             document = read_json(self._path)
-            if document["weights"] != self._weights:
+            # The first format did not say whose they are.
+            if document.get("weights", self._weights) != self._weights:
                 return {}
             entries = [Calibration.read(entry) for entry in document["calibrations"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             why = " ".join(str(error).split())
             raise InspectGanError(f"{self._path} is damaged ({why}); delete it, it will be made again") from error
         return {(entry.score, entry.maps, entry.target_fpr): entry for entry in entries}
