@@ -140,7 +140,7 @@ def _check_strips(path: Path, page: tifffile.TiffPage, file: tifffile.FileHandle
     decoder = _DECODERS.get(page.compression)
     if decoder is None:
         return
-    most = 2 * math.prod(page.chunks) * np.dtype(page.dtype).itemsize + (1 << 16)
+    most = 2 * math.prod(page.chunks) * math.ceil(page.bitspersample / 8) + (1 << 16)
     for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
         file.seek(start)
         if len(decoder().decompress(file.read(size), most + 1)) > most:

@@ -152,6 +152,13 @@ def test_headers_that_promise_too_much_are_refused_without_the_memory(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kB"
 
 
+@pytest.mark.parametrize("length", range(8, 34))
+def test_a_png_cut_anywhere_in_its_header_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(".png", GREY)[:length])
+    assert refused(lambda: read_raw(path), path) is not None
+
+
 def test_text_in_a_png_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     rows = b"".join(b"\0" + row.tobytes() for row in GREY)

@@ -96,6 +96,15 @@ def test_checkpoints_are_not_read_by_a_pytorch_that_reads_them_unsafely(
     assert "other training images" in str(refused(read, run / "state.pt"))
 
 
+def test_a_checkpoint_with_text_that_is_none_is_refused(run: Path) -> None:
+    """The text is broken within the archive, whose checksums PyTorch does not look at."""
+    path = run / "state.pt"
+    data = path.read_bytes()
+    at = data.index(b"fingerprint")
+    path.write_bytes(data[:at] + b"\xff" + data[at + 1 :])
+    assert "damaged" in str(refused(lambda: load_state(path, "any", CPU), path))
+
+
 def split(path: Path) -> tuple[dict[str, Any], bytes]:
     """Header and tensors of a safetensors file."""
     data = path.read_bytes()
@@ -232,6 +241,8 @@ def test_held_out_regions_that_lie_are_refused(run: Path) -> None:
         archive(array=npy(huge)),
         archive(array=npy("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 9, 1), }")),
         archive(array=npy("__import__('os').system('x')")),
+        archive(array=npy("{'descr': '|u1', 'shape': (9, 9, 1")),
+        archive(array=b"\x93NUMPY\7\0" + bytes(120)),
         archive(text=b"hello"),
     ):
         path.write_bytes(data)
