@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inspect_gan.datasets.samples import require_images
+from inspect_gan.datasets.samples import require_images, unique_stems
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import read_raw, write_png
 from inspect_gan.patches.grid import Grid
@@ -21,7 +21,7 @@ def write_patches(images: Path, out: Path, *, size: int, stride: int) -> int:
         raise InspectGanError(f"{out} is not empty: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     count = 0
-    for path in found:
+    for path, stem in zip(found, unique_stems(found), strict=True):
         raw = read_raw(path)
         if raw.bit_depth == 32:
             raise InspectGanError(f"{path} is a floating-point image, a PNG cannot hold it: convert it to 16 bits")
@@ -32,6 +32,6 @@ def write_patches(images: Path, out: Path, *, size: int, stride: int) -> int:
             )
         for top, left, bottom, right in Grid(height, width, size, stride).boxes():
             patch = raw.array[top:bottom, left:right]
-            write_png(out / f"{path.stem}_{top:05d}_{left:05d}.png", np.squeeze(patch))
+            write_png(out / f"{stem}_{top:05d}_{left:05d}.png", np.squeeze(patch))
             count += 1
     return count

@@ -6,13 +6,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
-from inspect_gan.errors import InspectGanError
+from inspect_gan.errors import InspectGanError, printable
 from inspect_gan.imaging.reading import IMAGE_SUFFIXES
 
 GOOD = "good"  # the kind of every normal sample
 MASK_SUFFIXES = ("_mask", "_gt", "-mask", "_label")
+_STEM_BYTES = 200  # file systems allow 255 for a name, and numbers and suffixes are added
 _SHOWN = 5  # names listed in a message before "and n more"
 
 
@@ -68,7 +70,7 @@ def find_images(folder: Path, *, recursive: bool) -> Found:
     """
     images: list[Path] = []
     ignored: list[Path] = []
-    for path, is_image in _walk(folder, recursive, ()):
+    for path, is_image in _walk(folder, recursive):
         (images if is_image else ignored).append(path)
     return Found(tuple(_sorted(images, folder)), tuple(_sorted(ignored, folder)))
 
@@ -134,25 +136,51 @@ def pair_masks(images: Path | Sequence[Sample], masks_dir: Path) -> tuple[Sample
     return tuple(replace(sample, mask=masks[stem][0]) for stem, sample in by_stem.items())
 
 
+def unique_stems(paths: Iterable[Path]) -> list[str]:
+    """File stems for the names of what is made of each file, numbered where two files of different folders or types
+    share one, also on file systems that do not tell case or forms of accents apart. Too long ones are cut."""
+    taken: set[str] = set()
+    stems = []
+    for path in paths:
+        stem = path.stem
+        while len(os.fsencode(stem)) > _STEM_BYTES:
+            stem = stem[:-1]
+        choices = (stem if n == 1 else f"{stem}-{n}" for n in count(1))
+        stems.append(next(name for name in choices if _folded(name) not in taken))
+        taken.add(_folded(stems[-1]))
+    return stems
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def names(paths: Iterable[Path]) -> str:
     """The first few file names, for a message."""
-    listed = [path.name for path in paths]
+    listed = [printable(path.name) for path in paths]
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return ", ".join(listed[:_SHOWN]) + more
 
 
-def _walk(folder: Path, recursive: bool, above: tuple[str, ...]) -> Iterator[tuple[Path, bool]]:
-    """(path, is an image) of files and hidden folders; `above`: real paths of the folders over this one."""
-    here = os.path.realpath(folder)
-    if here in above:
-        return
-    for path, is_folder in _entries(folder):
-        if not is_folder:
-            yield path, path.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(path)
-        elif _is_hidden(path):
-            yield path, False
-        elif recursive:
-            yield from _walk(path, recursive, (*above, here))
+def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, bool]]:
+    """(path, is an image) of files and hidden folders. A folder that links lead to again is searched once: links can be
+    endless, or lead to one image in more ways than can be counted."""
+    searched: set[str] = set()
+    folders, links = [folder], list[Path]()
+    while folders or links:
+        # Links last, so that images are found where they lie.
+        here = folders.pop() if folders else links.pop(links.index(min(links)))
+        real = os.path.realpath(here)
+        if real in searched:
+            continue
+        searched.add(real)
+        for path, is_folder in _entries(here):
+            if not is_folder:
+                yield path, path.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(path)
+            elif _is_hidden(path):
+                yield path, False
+            elif recursive:
+                (links if path.is_symlink() else folders).append(path)
 
 
 def _entries(folder: Path) -> list[tuple[Path, bool]]:

@@ -1,5 +1,7 @@
 """Settings of a run: typed, frozen, strict; read from YAML, changed by dotted overrides, recorded with the run."""
 
+import os
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
@@ -12,8 +14,10 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from inspect_gan.detector import Detector, PatchShape, detectors
+from inspect_gan.documents import parse_yaml, read_text
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Precision
+from inspect_gan.imaging.preprocess import MAX_SCALE
 from inspect_gan.objectives import Objective, TrickSettings, objectives
 from inspect_gan.objectives.penalties import PenaltySettings
 from inspect_gan.registry import did_you_mean
@@ -21,6 +25,10 @@ from inspect_gan.settings import Settings
 
 DEFAULT_DETECTOR = "ganomaly"
 GRIDS = "ablations"  # folder of the packaged grids of `ablate`
+MAX_BATCH = 2**16  # patches
+
+_SHOWN = reprlib.Repr()  # values in messages, the long ones shortened
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 200
 
 
 class PatchSettings(Settings):
@@ -31,7 +39,7 @@ class PatchSettings(Settings):
 
     size: int = 32
     channels: Literal["auto", 1, 3] = "auto"
-    scale: float = Field(1.0, gt=0, le=4)
+    scale: float = Field(1.0, gt=0, le=MAX_SCALE)
     range: Literal["auto", "full", "data"] = "auto"
     scaling: Literal["minus1_1", "per_patch_std"] = "minus1_1"
 
@@ -55,7 +63,7 @@ class TrainingSettings(Settings):
     epoch_patches: patches that make an epoch. ema: decay of the weight average used for scoring.
     """
 
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(64, ge=2, le=MAX_BATCH)
     epoch_patches: int = Field(51_200, ge=1)
     steps: int | None = Field(None, ge=1)
     minutes: float | None = Field(None, gt=0)
@@ -82,7 +90,7 @@ class ScoringSettings(Settings):
     smooth: float = Field(0.25, ge=0, le=1)
     target_fpr: float = Field(0.01, gt=0, lt=1)
     precision: Precision = "auto"
-    batch_size: int = Field(192, ge=1)
+    batch_size: int = Field(192, ge=1, le=MAX_BATCH)
 
 
 class Config(Settings):
@@ -93,7 +101,7 @@ class Config(Settings):
 
     detector: dict[str, Any] = Field(default_factory=dict)
     objective: dict[str, Any] = Field(default_factory=dict)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     patches: PatchSettings = PatchSettings()
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
@@ -162,8 +170,8 @@ def apply_overrides(values: dict[str, Any], lines: dict[str, str], overrides: It
             raise InspectGanError(f"override '{override}' is not of the form key.sub=value")
         lines[key] = f"override '{override}'"
         try:
-            put(values, key, yaml.safe_load(value))
-        except yaml.YAMLError as error:
+            put(values, key, parse_yaml(value)[0])
+        except ValueError as error:
             raise InspectGanError(f"{lines[key]}: '{value}' is not a YAML value") from error
         except TypeError as error:
             raise InspectGanError(f"{lines[key]}: {error}") from None
@@ -223,14 +231,14 @@ def _packaged(folder: str) -> Traversable:
 
 def _read(source: str | Path, folder: str) -> tuple[Path, str]:
     path = Path(source)
-    if not path.suffix and not path.exists():
-        packaged = _packaged(folder).joinpath(f"{source}.yaml")
-        if packaged.is_file():
+    if not path.suffix and not os.path.exists(path):
+        if str(source) in packaged_configs(folder):
+            packaged = _packaged(folder).joinpath(f"{source}.yaml")
             return Path(str(packaged)), packaged.read_text(encoding="utf-8")
         raise InspectGanError(f"no configuration '{source}': {did_you_mean(str(source), packaged_configs(folder))}")
     try:
-        return path, path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return path, read_text(path)
+    except (OSError, ValueError) as error:
         raise InspectGanError(f"cannot read configuration {path}: {error}") from error
 
 
@@ -250,12 +258,11 @@ def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, str]]:
             walk(value, f"{dotted}.")
 
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        values, root = parse_yaml(text)
         if root is not None:
             walk(root, "")
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InspectGanError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, RecursionError) as error:
+        raise InspectGanError(f"{name} is not valid YAML: {error}") from error
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
@@ -295,7 +302,7 @@ def validate(model: type[M], values: Mapping[str, Any], prefix: str, lines: Mapp
         if error["type"] == "extra_forbidden":
             known = _known_keys(model, keys[:-1])
             raise InspectGanError(f"{where}unknown key '{dotted}': {did_you_mean(keys[-1], known)}") from None
-        raise InspectGanError(f"{where}{dotted} = {error['input']!r}: {error['msg']}") from None
+        raise InspectGanError(f"{where}{dotted} = {_SHOWN.repr(error['input'])}: {error['msg']}") from None
 
 
 @contextmanager

@@ -191,8 +191,8 @@ class DetectorSettings(Settings):
     """
 
     preset: Literal["default", "thesis"] = "default"
-    nz: int = Field(256, ge=1)
-    width: int = Field(64, ge=1)
+    nz: int = Field(256, ge=1, le=2**16)
+    width: int = Field(64, ge=1, le=2**10)
     lr_g: float | None = Field(None, gt=0)
     lr_d: float | None = Field(None, gt=0)
     critic_steps: int | None = Field(None, ge=1)

@@ -1,7 +1,10 @@
 """Where computations run and in which precision. Torch is imported on first use: an exported detector needs none."""
 
 import math
+from pathlib import Path
 from typing import Literal
+
+from inspect_gan.errors import InspectGanError
 
 Resolved = Literal["32-true", "bf16-mixed", "16-mixed"]
 Precision = Literal["auto", Resolved]
@@ -38,3 +41,44 @@ def cpu_has_bf16() -> bool:
     return any(
         getattr(torch.cpu, name, lambda: False)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for want of memory, on a GPU or in the machine, whoever says so in whatever way."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error) for sign in ("DefaultCPUAllocator", "ALLOC_FAILED", "out of memory")
+    )
+
+
+def require_memory(what: object, needed: float) -> None:
+    """Raises InspectGanError unless the machine has `needed` bytes of memory left for `what`: without a look before,
+    the system would end the process, and all of its work, in the middle."""
+    left = memory_left()
+    if needed > left:
+        raise InspectGanError(
+            f"{what}: needs {needed / 1e9:.1f} GB of memory, {left / 1e9:.1f} GB are left; crop or split it, or use a "
+            "larger machine"
+        )
+
+
+def memory_left() -> float:
+    """Bytes that this process may still take: of the machine and of its container; without end where nobody says."""
+    left = math.inf
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            left = int(line.split()[1]) * 1024
+    for limit in _lines("/sys/fs/cgroup/memory.max"):
+        used = sum(int(line.split()[1]) for line in _lines("/sys/fs/cgroup/memory.stat") if line.startswith("anon "))
+        left = left if limit == "max" else min(left, int(limit) - used)
+    return left
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []

@@ -2,23 +2,29 @@
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from itertools import count
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import inspect_gan
-from inspect_gan.base_inspector import BaseInspector
-from inspect_gan.datasets.samples import find_images, require_images
-from inspect_gan.errors import InspectGanError
+from inspect_gan.base_inspector import BaseInspector, Result
+from inspect_gan.datasets.samples import find_images, require_images, unique_stems
+from inspect_gan.errors import InspectGanError, printable
 from inspect_gan.export.scorer import SUFFIX, ExportedInspector
-from inspect_gan.imaging import write_png, write_tiff
+from inspect_gan.imaging import Image, make_folder, write_png, write_tiff
+from inspect_gan.locks import locked
 from inspect_gan.reporting.html import write_report
+from inspect_gan.reporting.journal import Journal
 from inspect_gan.reporting.pictures import overlay
-from inspect_gan.reporting.tables import Inspection, write_results
+from inspect_gan.reporting.tables import Inspection, counts, extend_tables, write_results, write_tables
+
+LOCK = ".lock"
+JOURNAL = "unfinished.jsonl"  # there while an inspection is not finished
 
 
 def open_inspector(path: Path) -> BaseInspector:
@@ -43,70 +49,97 @@ def inspect_images(
     target_fpr: float | None = None,
     min_area: int = 1,
     um_per_px: float | None = None,
+    strict: bool = False,
     progress: Callable[[str], None] = lambda line: None,
-) -> list[Inspection]:
+) -> dict[str, int]:
     """Inspect images one after the other and write everything into `out`.
 
     maps/<stem>.tiff (float32, threshold units), masks/<stem>.png, overlays/<stem>.png, results.csv, regions.csv,
-    results.json, report.html. An image that cannot be inspected becomes a row with its error; the others go on.
-    Tables and report are written even when the run is interrupted, for the images that are done. Options as in
-    `Inspector.inspect`.
+    results.json, report.html. An image that cannot be inspected becomes a row with its error and the others go on,
+    with `strict` it ends the inspection. results.csv and regions.csv grow image by image; an interrupted or killed
+    inspection goes on after the last finished image when it is started again in the same way. Other options as in
+    `Inspector.inspect`. Memory does not grow with the number of images.
+
+    Returns the number of images per verdict. Raises InspectGanError when another process inspects into `out`, when it
+    cannot be written to, and for the first bad image with `strict`.
     """
     if not paths:
         raise InspectGanError("no images to inspect: name images or a folder of images")
-    calibration = inspector.calibration(score, stride, target_fpr)
-    header: dict[str, Any] = {
-        "run": inspector.name,
-        "detector": inspector.detector_name,
-        "calibration": asdict(calibration),
-        "min_area": min_area,
-        "um_per_px": um_per_px,
-        "versions": {"inspect_gan": inspect_gan.__version__, "python": platform.python_version()},
-    }
-    for folder in ("maps", "masks", "overlays"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    done: list[Inspection] = []
-    try:
-        for path, stem in zip(paths, _unique_stems(paths), strict=True):
-            started = time.monotonic()
+    busy = f"another process inspects into {out}: wait for its end, or choose another --out"
+    with locked(out / LOCK, busy):
+        for folder in (out, *(out / name for name in ("maps", "masks", "overlays"))):
+            make_folder(folder)
+        options: dict[str, Any] = {"score": score, "stride": stride, "target_fpr": target_fpr}
+        header: dict[str, Any] = {
+            "run": inspector.name,
+            "detector": inspector.detector_name,
+            "calibration": asdict(inspector.calibration(**options)),
+            "min_area": min_area,
+            "um_per_px": um_per_px,
+            "versions": {"inspect_gan": inspect_gan.__version__, "python": platform.python_version()},
+        }
+
+        def judge(image: Image) -> Result:
+            return inspector.inspect(image, **options, min_area=min_area, um_per_px=um_per_px)
+
+        with Journal(out / JOURNAL, header, paths) as done:
+            if done:
+                progress(f"{len(done)} of {len(paths)} images are finished already: going on")
+            write_tables(out, done)
             try:
-                image = inspector.read(path)
-                result = inspector.inspect(
-                    image,
-                    score=score,
-                    stride=stride,
-                    target_fpr=target_fpr,
-                    min_area=min_area,
-                    um_per_px=um_per_px,
-                )
-            except InspectGanError as error:
-                found = Inspection(image=path, seconds=time.monotonic() - started, error=str(error))
-            else:
-                map_file = out / "maps" / f"{stem}.tiff"
-                mask_file = out / "masks" / f"{stem}.png"
-                overlay_file = out / "overlays" / f"{stem}.png"
-                write_tiff(map_file, result.map)
-                write_png(mask_file, result.mask.astype(np.uint8) * 255)
-                write_png(overlay_file, overlay(image, result.map, result.regions))
-                found = Inspection(
-                    image=path,
-                    seconds=time.monotonic() - started,
-                    width=image.width,
-                    height=image.height,
-                    bit_depth=image.bit_depth,
-                    map_max=result.score,
-                    regions=result.regions,
-                    map=map_file,
-                    mask=mask_file,
-                    overlay=overlay_file,
-                )
-            done.append(found)
-            progress(_line(found, len(done), len(paths)))
-    finally:
-        if done:
-            write_results(out, done, header)
-            write_report(out, done, header)
-    return done
+                for path, stem in islice(zip(paths, unique_stems(paths), strict=True), len(done), None):
+                    found = _inspect(inspector, path, stem, out, judge, strict)
+                    done.add(found)
+                    extend_tables(out, found)
+                    progress(_line(found, len(done), len(paths)))
+            except BaseException:
+                with suppress(InspectGanError):  # the first error says more
+                    _report(out, done, header)
+                raise
+            _report(out, done, header)
+            verdicts = counts(done)
+        (out / JOURNAL).unlink(missing_ok=True)
+    return verdicts
+
+
+def _inspect(
+    inspector: BaseInspector, path: Path, stem: str, out: Path, judge: Callable[[Image], Result], strict: bool
+) -> Inspection:
+    """Inspect one image and write its files."""
+    started = time.monotonic()
+    try:
+        image = inspector.read(path)
+        result = judge(image)
+        picture = overlay(image, result.map, result.regions)
+    except Exception as error:  # whatever is wrong with one image of ten thousand, the others are to be inspected
+        message = str(error) if isinstance(error, InspectGanError) else f"{path}: {type(error).__name__}: {error}"
+        if strict:
+            raise InspectGanError(f"{message}; --strict stops at the first image that cannot be inspected") from error
+        return Inspection(image=path, seconds=time.monotonic() - started, error=message)
+    map_file = out / "maps" / f"{stem}.tiff"
+    mask_file = out / "masks" / f"{stem}.png"
+    overlay_file = out / "overlays" / f"{stem}.png"
+    write_tiff(map_file, result.map)
+    write_png(mask_file, result.mask.astype(np.uint8) * 255)
+    write_png(overlay_file, picture)
+    return Inspection(
+        image=path,
+        seconds=time.monotonic() - started,
+        width=image.width,
+        height=image.height,
+        bit_depth=image.bit_depth,
+        map_max=result.score,
+        regions=result.regions,
+        map=map_file,
+        mask=mask_file,
+        overlay=overlay_file,
+    )
+
+
+def _report(out: Path, done: Sequence[Inspection], header: Mapping[str, Any]) -> None:
+    if done:
+        write_results(out, done, header)
+        write_report(out, done, header)
 
 
 def collect_images(paths: Sequence[Path]) -> list[Path]:
@@ -124,19 +157,8 @@ def collect_images(paths: Sequence[Path]) -> list[Path]:
     return collected
 
 
-def _unique_stems(paths: Sequence[Path]) -> list[str]:
-    """File stems, numbered where two images of different folders or types share one."""
-    taken: set[str] = set()
-    stems = []
-    for path in paths:
-        names = (path.stem if n == 1 else f"{path.stem}-{n}" for n in count(1))
-        stems.append(next(name for name in names if name.casefold() not in taken))
-        taken.add(stems[-1].casefold())
-    return stems
-
-
 def _line(found: Inspection, number: int, total: int) -> str:
-    start = f"[{number}/{total}] {found.image.name}: {found.verdict.value}"
+    start = f"[{number}/{total}] {printable(found.image.name)}: {found.verdict.value}"
     if found.error is not None:
         return f"{start}, {found.error}"
     return (

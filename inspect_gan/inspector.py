@@ -16,6 +16,7 @@ from inspect_gan.config import Config, load_config
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Precision, resolve_precision
+from inspect_gan.imaging import atomic_file
 from inspect_gan.scoring.calibration import Calibration, CalibrationFile, calibrate
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.predict import Predictor
@@ -46,7 +47,7 @@ class Inspector(BaseInspector):
             weights.detector, weights.preprocess, device=device, batch_size=self.config.scoring.batch_size
         )
         self._held_out = run.load_held_out(folder / run.HELD_OUT)
-        self._calibrations = CalibrationFile(folder / run.CALIBRATION)
+        self._calibrations = CalibrationFile(folder / run.CALIBRATION, weights.digest)
 
     @classmethod
     def fit(
@@ -99,10 +100,10 @@ class Inspector(BaseInspector):
         target = Path(path)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise InspectGanError(f"{target} is not empty: choose another folder")
-        target.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             if (self.folder / name).is_file():
-                shutil.copyfile(self.folder / name, target / name)
+                with (self.folder / name).open("rb") as source, atomic_file(target / name) as copy:
+                    shutil.copyfileobj(source, copy)
 
     def held_out_patches(self) -> np.ndarray:
         """Normal patches that were not trained on, (n, S, S, C) float32 as `Preprocess.image` makes them."""

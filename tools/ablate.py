@@ -29,11 +29,10 @@ def ablate(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...")] = None,
 ) -> None:
     """Train and measure every cell of a grid once; tables, paired tests, effects, one page that links to each run."""
-    from rich.console import Console
-
     from inspect_gan.ablation.command import Options, run_ablation
+    from inspect_gan.console import PlainConsole
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole()
     options = Options(
         engine=engine.value,
         workers=workers,

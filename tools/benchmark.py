@@ -33,12 +33,13 @@ def benchmark(
     from inspect_gan.benchmark import results
     from inspect_gan.benchmark.install import install_peer
     from inspect_gan.benchmark.run import run_benchmark
+    from inspect_gan.console import PlainConsole
     from inspect_gan.errors import InspectGanError
     from inspect_gan.imaging import atomic_text
 
     if peer is Peer.none and peer_python is not None:
         raise typer.BadParameter("give --peer none or --peer-python, not both")
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole()
     if compare is not None:
         lines, worse = results.compare(results.load(compare), results.load(out))
         for name, change in lines:

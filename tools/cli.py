@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 
+from inspect_gan.console import PlainConsole
 from inspect_gan.errors import InspectGanError
 from inspect_gan.tools import ablate, benchmark, defect_map, demo, evaluate, export, list_names, prepare, toys, train
 
@@ -36,8 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="inspect-gan")
     except InspectGanError as error:
-        Console(stderr=True, highlight=False).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        _say(error)
         sys.exit(error.exit_code)
+    except OSError as error:  # what a disk or a network share did where nobody could say more
+        _say(error)
+        sys.exit(2)
+
+
+def _say(error: Exception) -> None:
+    PlainConsole(stderr=True).print(f"error: {error}", style="red")
 
 
 def process(arguments: Sequence[str] | None = None) -> None:

@@ -18,31 +18,35 @@ def defect_map(
     score: Annotated[str | None, typer.Option(help="Another score of the detector, see `list scores`.")] = None,
     min_area: Annotated[int, typer.Option(min=1, help="Ignore regions of fewer px.")] = 1,
     um_per_px: Annotated[float | None, typer.Option(min=1e-9, help="Scale, for areas in µm².")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be inspected.")] = False,
     fail_on_ng: Annotated[bool, typer.Option("--fail-on-ng", help="Exit with 1 if any image is NG.")] = False,
 ) -> None:
     """Full-size defect maps, masks, overlays, a defect list and a verdict (OK, REVIEW, NG) for each image."""
-    from rich.console import Console
-
+    from inspect_gan.console import PlainConsole
     from inspect_gan.inspection import collect_images, inspect_images, open_inspector
     from inspect_gan.scoring.verdict import Verdict
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    found = inspect_images(
-        open_inspector(run),
-        collect_images(images),
-        out,
-        score=score,
-        stride=stride,
-        target_fpr=target_fpr,
-        min_area=min_area,
-        um_per_px=um_per_px,
-        progress=console.print,
-    )
+    console = PlainConsole()
+    try:
+        found = inspect_images(
+            open_inspector(run),
+            collect_images(images),
+            out,
+            score=score,
+            stride=stride,
+            target_fpr=target_fpr,
+            min_area=min_area,
+            um_per_px=um_per_px,
+            strict=strict,
+            progress=console.print,
+        )
+    except KeyboardInterrupt:
+        console.print("stopped; what is finished is kept, and the same command goes on")
+        raise typer.Exit(130) from None
     console.print(f"report: {out / 'report.html'}\nmaps: {out / 'maps'}\noverlays: {out / 'overlays'}")
-    verdicts = {inspection.verdict for inspection in found}
-    if Verdict.ERROR in verdicts:
+    if found[Verdict.ERROR]:
         raise typer.Exit(2)
-    if fail_on_ng and Verdict.NG in verdicts:
+    if fail_on_ng and found[Verdict.NG]:
         raise typer.Exit(1)
 
 

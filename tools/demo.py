@@ -15,9 +15,8 @@ def demo(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Draw nanofibre images, train GANomaly on the good ones, map the defective ones and measure."""
-    from rich.console import Console
-
     from inspect_gan.config import load_config
+    from inspect_gan.console import PlainConsole
     from inspect_gan.datasets import open_dataset
     from inspect_gan.datasets.nanofibres import write_dataset
     from inspect_gan.errors import InspectGanError
@@ -26,7 +25,7 @@ def demo(
     from inspect_gan.training.fit import fit_run, source_of
 
     started = time.monotonic()
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole()
     mark = out / ".inspect-gan-demo"
     if out.exists() and any(out.iterdir()) and not mark.is_file():
         raise InspectGanError(f"{out} is not empty and no earlier demo: choose another --out")

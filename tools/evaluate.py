@@ -20,12 +20,11 @@ def evaluate(
     raw: Annotated[bool, typer.Option("--raw", help="Keep every score's maps and patch scores, with labels.")] = False,
 ) -> None:
     """Pixel, patch and image metrics of every score, beside baselines that learn nothing; per-defect coverage."""
-    from rich.console import Console
-
+    from inspect_gan.console import PlainConsole
     from inspect_gan.datasets import open_dataset, pair_masks
     from inspect_gan.inspector import Inspector
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole()
     samples = open_dataset(images).test if masks is None else pair_masks(images, masks)
     inspector = Inspector.load(run)
     inspector.evaluate(samples, out, stride=stride, scores=score, exact=exact, raw=raw, progress=console.print)

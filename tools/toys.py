@@ -19,12 +19,12 @@ def toys(
 ) -> None:
     """Train tiny GANs on points in the plane and on the line; draw what penalty and objectives do (docs/toys.md)."""
     import torch
-    from rich.console import Console
 
+    from inspect_gan.console import PlainConsole
     from inspect_gan.toys import FIGURES, NUMBERS, run_toys, tabular
 
     started = time.monotonic()
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole()
     torch.set_num_threads(1)  # of matrices this small threads make slower work
     if table is None:
         run_toys(out, seed, steps, console.print)

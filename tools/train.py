@@ -20,18 +20,19 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...")] = None,
 ) -> None:
     """Train a detector on good images and calibrate it on a held-out part of them."""
-    from rich.console import Console
-
     from inspect_gan.config import load_config
+    from inspect_gan.console import PlainConsole
     from inspect_gan.datasets import check_dataset, open_dataset
     from inspect_gan.errors import InspectGanError
 
     if minutes is not None and steps is not None:
         raise typer.BadParameter("give --minutes or --steps, not both")
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole()
     changes = list(overrides or [])
     changes += [f"training.minutes={minutes}"] if minutes is not None else []
     changes += [f"training.steps={steps}"] if steps is not None else []
+    if resume and config is None and out is not None and not (out / "config.yaml").is_file():
+        raise InspectGanError(f"{out} holds no run to go on with: train without --resume")
     source = config or ("ganomaly" if not resume or out is None else str(out / "config.yaml"))
     settings = load_config(source, changes)
     dataset = open_dataset(data, settings.data.layout)

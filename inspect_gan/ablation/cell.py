@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inspect_gan.ablation.folder import EVALUATION, LOCK, RUN, CellFolder, Outcome, baselines, locked, write_baselines
-from inspect_gan.errors import InspectGanError, UnhealthyTraining
+from inspect_gan.ablation.folder import EVALUATION, LOCK, RUN, CellFolder, Outcome, baselines, write_baselines
+from inspect_gan.errors import CannotResume, InspectGanError, UnhealthyTraining
+from inspect_gan.locks import locked
 
 STOPPED = 130  # exit code of a cell that was asked to stop and can go on later
 
@@ -46,10 +47,10 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     Raises InspectGanError as training and evaluation do, KeyboardInterrupt when asked to stop.
     """
     import cv2
-    from rich.console import Console
 
     from inspect_gan.ablation.plan import planned_data, planned_scores
     from inspect_gan.config import make_config
+    from inspect_gan.console import PlainConsole
     from inspect_gan.inspector import Inspector
     from inspect_gan.run import STATE
     from inspect_gan.training.fit import Source, fit_run, source_of
@@ -63,7 +64,7 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     run, evaluation = folder.path / RUN, folder.path / EVALUATION
     # Named without their folder, so that a run goes on after its images were moved.
     sources = [Source(path.name, source_of(path, config.data.page).load) for path in data.train]
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole()
 
     def train(resume: bool) -> None:
         if not resume:
@@ -73,11 +74,7 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     try:
         try:
             train((run / STATE).is_file())
-        except UnhealthyTraining:
-            raise
-        except InspectGanError as error:
-            if not (run / STATE).is_file():
-                raise
+        except CannotResume as error:
             console.print(f"starts again: {error}")
             train(False)
     except Interrupted:

@@ -9,12 +9,14 @@ Beside the cells, baselines/DIGEST.json holds what needs no training: measured o
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from pydantic import TypeAdapter
+
+from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import atomic_text
 
@@ -30,6 +32,7 @@ CELL, USAGE, OUTCOME, RESULT, LOG, LOCK = (
 RUN, EVALUATION = "run", "evaluation"
 Status = Literal["done", "collapsed", "failed"]
 Metrics = dict[str, dict[str, float | None]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,13 @@ class CellFolder:
         return json.loads((self.path / CELL).read_text(encoding="utf-8"))
 
     def usage(self) -> Usage:
-        return Usage(**(self._read(USAGE) or {}))
+        return self._read(USAGE, Usage) or Usage()
 
     def outcome(self) -> Outcome | None:
-        values = self._read(OUTCOME)
-        return None if values is None else Outcome(**values)
+        return self._read(OUTCOME, Outcome)
 
     def result(self) -> Result | None:
-        values = self._read(RESULT)
-        return None if values is None else Result(Outcome(**values["outcome"]), Usage(**values["usage"]))
+        return self._read(RESULT, Result)
 
     def write_usage(self, usage: Usage) -> None:
         self._write(USAGE, asdict(usage))
@@ -96,8 +97,8 @@ class CellFolder:
         self.reopen()
         (self.path / USAGE).unlink(missing_ok=True)
 
-    def _read(self, name: str) -> Any:
-        return _read(self.path / name)
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        return _read(self.path / name, kind)
 
     def _write(self, name: str, values: Mapping[str, Any]) -> None:
         _write(self.path / name, values)
@@ -105,40 +106,22 @@ class CellFolder:
 
 def baselines(out: Path, digest: str) -> Metrics | None:
     """Of the data set of that digest in the sweep `out`; None before they are measured."""
-    return _read(out / BASELINES / f"{digest}.json")
+    return _read(out / BASELINES / f"{digest}.json", Metrics)
 
 
 def write_baselines(out: Path, digest: str, metrics: Metrics) -> None:
     _write(out / BASELINES / f"{digest}.json", metrics)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, kind: type[T]) -> T | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(kind).validate_python(read_json(path))
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise InspectGanError(f"{path} is damaged ({error}): delete it, the cell runs again") from error
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise InspectGanError(f"{path} is damaged ({why}): delete it, the cell runs again") from error
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
     atomic_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
-
-
-@contextmanager
-def locked(path: Path, busy: str | None = None) -> Iterator[None]:
-    """Hold an exclusive lock on a file, which ends with the process however that ends.
-
-    busy: the message of the InspectGanError when another process holds it; None waits for that process.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        raise InspectGanError("sweeps need Linux or macOS: Windows has no file locks that end with a process") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise InspectGanError(str(busy)) from None
-        yield

@@ -57,7 +57,7 @@ def _figures(out: Path, found: Collected, effects: list[Difference]) -> dict[str
             if not shown:
                 continue
             number += 1
-            name = f"effects-{number:02d}-{re.sub(r'[^A-Za-z0-9_.]+', '_', f'{data}-{axis}')}.png"
+            name = f"effects-{number:02d}-{re.sub(r'[^A-Za-z0-9_.]+', '_', f'{data}-{axis}')[:100]}.png"
             atomic_bytes(out / name, effects_figure(shown, found.main))
             written[data].append((axis, name))
     return written

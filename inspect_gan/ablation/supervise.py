@@ -13,6 +13,7 @@ from pathlib import Path
 from inspect_gan.ablation.cell import STOPPED
 from inspect_gan.ablation.folder import LOG, CellFolder, Outcome, Result, Usage
 from inspect_gan.benchmark.measure import THREAD_VARIABLES
+from inspect_gan.imaging import remove_unfinished
 
 POLL_SECONDS = 0.1
 NOTE_SECONDS = 2.0  # between two notes of what a cell has used
@@ -43,6 +44,7 @@ def supervise(
     folder = CellFolder(path)
     if folder.result() is not None:
         return True
+    remove_unfinished(path)
     outcome, usage = folder.outcome(), folder.usage()
     if outcome is None:
         usage = Usage(usage.attempts + 1, usage.seconds, usage.peak_mb)

@@ -10,10 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from inspect_gan.ablation.engines import Engine
-from inspect_gan.ablation.folder import CELLS, RUN, CellFolder, Result, locked
+from inspect_gan.ablation.folder import CELLS, RUN, CellFolder, Result
 from inspect_gan.ablation.plan import Cell, Plan, write_plan
 from inspect_gan.ablation.progress import Board
 from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging import remove_unfinished
+from inspect_gan.locks import HAS_LOCKS, locked
 from inspect_gan.signals import on_stop_request
 
 LOCK = "sweep.lock"
@@ -55,6 +57,8 @@ def first_of_each_detector(plan: Plan) -> list[Cell]:
 
 def reserved(out: Path) -> AbstractContextManager[None]:
     """A sweep's folder while no other sweep works in it. Raises InspectGanError when one does."""
+    if not HAS_LOCKS:
+        raise InspectGanError("sweeps need Linux or macOS: Windows has no file locks that end with a process")
     return locked(out / LOCK, f"another sweep works in {out}: wait for its end, or choose another --out")
 
 
@@ -64,6 +68,7 @@ def run_cells(out: Path, plan: Plan, cells: Sequence[Cell], engine: Engine, cons
 
     On SIGINT or SIGTERM the running cells are stopped and KeyboardInterrupt is raised; they go on at the next start.
     """
+    remove_unfinished(out)
     write_plan(out, plan)
     board = Board(plan, cells, results_of(out, cells), console)
     waiting = [cell for cell in dict.fromkeys(cell.id for cell in cells) if cell not in board.results]

@@ -1,11 +1,11 @@
 """Results of benchmarks: read, show, compare."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inspect_gan.benchmark.run import FORMAT
+from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ TOLERANCE = 0.15
 def load(path: Path) -> dict[str, Any]:
     """Raises InspectGanError for a file that is missing or no result of a benchmark."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except OSError as error:
         raise InspectGanError(f"{path} cannot be read ({error.strerror}): measure first, with --out {path}") from error
     except ValueError as error:

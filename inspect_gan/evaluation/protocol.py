@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from inspect_gan.datasets.samples import Sample
-from inspect_gan.errors import InspectGanError
+from inspect_gan.errors import InspectGanError, printable
 from inspect_gan.evaluation.baselines import Baselines
 from inspect_gan.evaluation.coverage import Coverage, defect_coverage
 from inspect_gan.evaluation.curves import ScoreCurve
@@ -187,7 +187,7 @@ def evaluate(
             tallies[name].end_image(truth, values, labels)
         if raw:
             _write_raw(out / "raw" / f"{number:04d}.npz", truth.mask, labels, maps, patches | of_baselines)
-        progress(f"{number + 1} of {len(samples)}: {sample.image.name}")
+        progress(f"{number + 1} of {len(samples)}: {printable(sample.image.name)}")
     own = tallies[calibration.score]
     at_fpr, calibrated = defect_coverage(
         stored_maps(out, samples), [own.pixels.curve.threshold_at_fpr(COVERAGE_FPR), THRESHOLD]

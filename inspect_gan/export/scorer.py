@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from inspect_gan.base_inspector import BaseInspector
+from inspect_gan.documents import parse_json
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import iterate_patches
 from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.maps import MapMaker, MapSettings
+from inspect_gan.settings import Settings
 
 SUFFIX = ".onnx"
 FORMAT = "inspect-gan-export-1"
@@ -33,23 +36,27 @@ class ExportedInspector(BaseInspector):
         self._path = path
         if not path.is_file():
             raise InspectGanError(f"{path} does not exist: give the file that `export --out` wrote")
-        session = open_session(str(path))
-        beside = session.get_modelmeta().custom_metadata_map.get(METADATA)
-        if beside is None:
-            raise InspectGanError(f"{path} was not written by `inspect-gan export`: export the run into a new file")
         try:
-            found = json.loads(beside)
+            session = open_session(path.read_bytes(), str(path))
+        except OSError as error:
+            raise InspectGanError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+        try:
+            beside = session.get_modelmeta().custom_metadata_map.get(METADATA)
+            if beside is None:
+                raise InspectGanError(f"{path} was not written by `inspect-gan export`: export the run into a new file")
+            found = parse_json(beside)
             if found["format"] != FORMAT:
                 raise InspectGanError(
                     f"{path} has format {found['format']}, this version reads {FORMAT}: export the run again"
                 )
-            self.name, self.detector_name, self.page = found["run"], found["detector"], found["page"]
-            self._calibration = Calibration.read(found["calibration"])
-            preprocess = Preprocess.model_validate(found["preprocess"])
+            about = _Metadata.model_validate(found)
+            self._calibration = Calibration.read(about.calibration)
+            _check_graph(session, about.preprocess, self._calibration.score)
         except (ValueError, KeyError, TypeError) as error:
             why = " ".join(str(error).split())
             raise InspectGanError(f"{path} is damaged ({why}): export the run again") from error
-        self.predictor = ExportedPredictor(session, preprocess)
+        self.name, self.detector_name, self.page = about.run, about.detector, about.page
+        self.predictor = ExportedPredictor(session, about.preprocess)
 
     def calibration(
         self, score: str | None = None, stride: int | None = None, target_fpr: float | None = None
@@ -86,10 +93,32 @@ class ExportedPredictor(MapMaker):
             yield start, patch, maps
 
 
-def open_session(model: str | bytes) -> Any:
-    """An ONNX Runtime session on the processor. model: path or content.
+class _Metadata(Settings):
+    """What stands beside the graph."""
 
-    Raises InspectGanError when the package is missing or the model cannot be read.
+    format: str
+    run: str
+    detector: str
+    page: int | None = Field(ge=1)
+    preprocess: Preprocess
+    calibration: dict[str, Any]
+
+
+def _check_graph(session: Any, preprocess: Preprocess, score: str) -> None:
+    """Raises ValueError unless the graph takes the patches of `preprocess` and gives the score."""
+    wanted = [preprocess.size, preprocess.size, preprocess.channels]
+    (given,) = session.get_inputs() if len(session.get_inputs()) == 1 else [None]
+    if given is None or given.name != INPUT or given.shape[1:] != wanted or isinstance(given.shape[0], int):
+        raise ValueError(f"its graph does not take (n, {', '.join(map(str, wanted))}) as '{INPUT}'")
+    if [output.name for output in session.get_outputs()] != [score]:
+        raise ValueError(f"its graph does not give '{score}' alone")
+
+
+def open_session(model: bytes, name: str = "the exported graph") -> Any:
+    """An ONNX Runtime session on the processor. model: content of a file. name: of it, for messages.
+
+    Raises InspectGanError when the package is missing, or the model cannot be read or keeps a part of itself in other
+    files.
     """
     try:
         import onnxruntime
@@ -100,17 +129,30 @@ def open_session(model: str | bytes) -> Any:
     options = onnxruntime.SessionOptions()
     # As torch, which also takes the first of a list; 0: one for each core.
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0])
-    options.log_severity_level = 3
+    options.log_severity_level = 4
+    # Weights outside the file are looked for in a folder that cannot be there.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{os.devnull}/none")
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own types are not public
-        name = model if isinstance(model, str) else "the exported graph"
         raise InspectGanError(f"{name} is no readable ONNX file ({' '.join(str(error).split())[:200]})") from error
 
 
 def run_session(session: Any, patches: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """patches: (n, S, S, C) float32 as `Preprocess.image` makes them. {name: (n,) or (n, S, S)} float32."""
-    return dict(zip(names, session.run(list(names), {INPUT: patches}), strict=True))
+    """patches: (n, S, S, C) float32 as `Preprocess.image` makes them. {name: (n,) or (n, S, S)} float32.
+
+    Raises InspectGanError when the graph fails or gives something else.
+    """
+    try:
+        found = session.run(list(names), {INPUT: patches})
+    except Exception as error:  # the runtime's own types are not public
+        why = " ".join(str(error).split())[:200]
+        raise InspectGanError(f"the exported graph failed ({why}): export the run again") from error
+    for values in found:
+        shape, kind = getattr(values, "shape", ()), getattr(values, "dtype", None)
+        if kind != np.float32 or shape not in (patches.shape[:1], patches.shape[:3]):
+            raise InspectGanError(f"the exported graph gives {kind} {shape} of {len(patches)} patches: export it again")
+    return dict(zip(names, found, strict=True))
 
 
 def describe(inspector: BaseInspector, calibration: Calibration) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from inspect_gan.detector import Detector
 from inspect_gan.errors import InspectGanError
 from inspect_gan.export.scorer import INPUT, METADATA, SUFFIX, describe, open_session, run_session
-from inspect_gan.imaging import atomic_bytes
+from inspect_gan.imaging import atomic_bytes, make_folder
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.inspector import Inspector
 
@@ -63,6 +63,7 @@ def export_onnx(
             f"the exported graph scores held-out patches differently from the detector: by {difference:.2g} of the "
             f"largest score, {TOLERANCE:g} is allowed. {out} was not written; use the run directory instead"
         )
+    make_folder(out.parent)
     atomic_bytes(out, content)
     return difference
 

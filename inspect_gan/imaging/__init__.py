@@ -11,7 +11,15 @@ from inspect_gan.imaging.reading import (
     to_float,
     to_mask,
 )
-from inspect_gan.imaging.writing import atomic_bytes, atomic_file, atomic_text, write_png, write_tiff
+from inspect_gan.imaging.writing import (
+    atomic_bytes,
+    atomic_file,
+    atomic_text,
+    make_folder,
+    remove_unfinished,
+    write_png,
+    write_tiff,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -20,10 +28,12 @@ __all__ = [
     "atomic_bytes",
     "atomic_file",
     "atomic_text",
+    "make_folder",
     "read",
     "read_mask",
     "read_raw",
     "read_size",
+    "remove_unfinished",
     "to_float",
     "to_mask",
     "write_png",

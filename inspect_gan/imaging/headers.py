@@ -1,8 +1,8 @@
 """What the first bytes of an image file promise (format, size) and whether its last bytes arrived.
 
 Decoders allocate what the header asks for and some fill missing rows with grey without a word, so both are
-checked before a decoder runs. Layouts: PNG (ISO/IEC 15948), JPEG (ITU-T T.81), BMP (BITMAPINFOHEADER),
-WebP (RFC 9649), TIFF (6.0, and BigTIFF).
+checked before a decoder runs. Only PNG has checksums: in the other formats a flipped bit may pass as another picture.
+Layouts: PNG (ISO/IEC 15948), JPEG (ITU-T T.81), BMP (BITMAPINFOHEADER), WebP (RFC 9649), TIFF (6.0, and BigTIFF).
 """
 
 import re
@@ -11,10 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import require_memory
 
 HEAD_BYTES = 1 << 16  # enough for every header but a JPEG's behind a large EXIF block
 FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "WebP")
 MAX_PIXELS = 2**30  # the largest image that is decoded, whatever its header announces
+# More pixels than this for a byte of the file are not there: a block of 64 takes a bit or more of a JPEG's first scan,
+# a run of up to 255 two bytes of a run-length coded BMP.
+MAX_PIXELS_PER_BYTE = {"JPEG": 512, "BMP": 128}
+# Each pass over a progressive JPEG costs time whatever its length; encoders make some ten of them.
+MAX_SCANS = 100
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_FILES = {
@@ -32,6 +38,10 @@ _OTHER_FILES = {
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _JPEG_END = 0xD9
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
+_JPEG_SCAN = 0xDA
+# Codes of ones alone, which no JPEG uses: a decoder may look ahead at them, and fails when it needs more than them.
+_JPEG_FILLER = b"\xff\0" * 8
 
 
 def sniff(head: bytes) -> str | None:
@@ -82,13 +92,38 @@ def is_animated(form: str, data: bytes) -> bool:
     return form == "WebP" and data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 0x02)
 
 
-def check_size(path: Path, height: int, width: int) -> None:
-    """Raise InspectGanError unless the image has between 1 and `MAX_PIXELS` pixels."""
+def samples(form: str, data: bytes) -> tuple[int, int]:
+    """(channels, bytes per sample) that a PNG, JPEG, BMP or WebP decodes to at most; 4 channels of a JPEG are CMYK."""
+    if form == "PNG":
+        depth, colour = data[24], data[25]
+        return {0: 1, 2: 3, 4: 4, 6: 4}.get(colour, 3), 2 if depth == 16 else 1
+    if form == "JPEG":
+        return next((data[start + 7] for _, start in _jpeg_frames(data)), 1), 1
+    return 4, 1
+
+
+def for_decoder(form: str, data: bytes) -> bytes:
+    """What a decoder is to be given of a complete file. A JPEG of one scan loses its end: with it, decoders take a scan
+    that ends too early for a grey rest of the image; without it they fail."""
+    if form != "JPEG":
+        return data
+    segments = list(_jpeg_segments(data))
+    kinds = [marker for marker, _ in segments]
+    if kinds.count(_JPEG_SCAN) != 1 or not _JPEG_SEQUENTIAL & set(kinds):
+        return data
+    end = next(start for marker, start in segments if marker == _JPEG_END) - 2
+    return data[:end] + _JPEG_FILLER
+
+
+def check_size(path: Path, height: int, width: int, channels: int, sample_bytes: int) -> None:
+    """Raise InspectGanError unless the image has between 1 and `MAX_PIXELS` pixels and fits the memory that is left: as
+    it is decoded, a copy of that, and as float32."""
     if not 0 < height * width <= MAX_PIXELS:
         raise InspectGanError(
             f"{path}: the header says {width} x {height} pixels, 1 to {MAX_PIXELS} in all can be read; "
             "export it again, cropped or in parts"
         )
+    require_memory(path, height * width * channels * (2 * sample_bytes + 4))
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -114,7 +149,7 @@ def _png_complete(data: bytes) -> bool:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    if len(data) < 24:
+    if len(data) < 26:
         return None
     return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
 
@@ -130,16 +165,33 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         position = start + max(int.from_bytes(data[start : start + 2], "big"), 2)
 
 
+def _jpeg_frames(data: bytes) -> Iterator[tuple[int, int]]:
+    """The segments that tell the size."""
+    return (
+        (marker, start) for marker, start in _jpeg_segments(data) if marker in _JPEG_FRAMES and start + 8 <= len(data)
+    )
+
+
 def _jpeg_complete(data: bytes) -> bool:
-    return any(marker == _JPEG_END for marker, _ in _jpeg_segments(data))
+    scans = 0
+    for marker, _ in _jpeg_segments(data):
+        scans += marker == _JPEG_SCAN
+        if marker == _JPEG_END:
+            return 0 < scans <= MAX_SCANS and _is_dense("JPEG", data)
+    return False
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    for marker, start in _jpeg_segments(data):
-        if marker in _JPEG_FRAMES and start + 7 <= len(data):
-            height = int.from_bytes(data[start + 3 : start + 5], "big")
-            return height, int.from_bytes(data[start + 5 : start + 7], "big")
+    for _, start in _jpeg_frames(data):
+        height = int.from_bytes(data[start + 3 : start + 5], "big")
+        return height, int.from_bytes(data[start + 5 : start + 7], "big")
     return None
+
+
+def _is_dense(form: str, data: bytes) -> bool:
+    """Whether the file can hold all the pixels it announces."""
+    height, width = _SIZES[form](data) or (0, 0)
+    return height * width <= MAX_PIXELS_PER_BYTE[form] * len(data)
 
 
 def _bmp_size(data: bytes) -> tuple[int, int] | None:
@@ -156,11 +208,14 @@ def _bmp_complete(data: bytes) -> bool:
     size = _bmp_size(data)
     if size is None or len(data) < 34:
         return False
+    first = int.from_bytes(data[10:14], "little")
+    if first < 14 + int.from_bytes(data[14:18], "little"):  # the pixels would begin within the header
+        return False
     if int.from_bytes(data[30:34], "little") in (1, 2) and data[14] != 12:  # run-length: rows have no fixed length
-        return len(data) >= int.from_bytes(data[2:6], "little")
+        return len(data) >= int.from_bytes(data[2:6], "little") and _is_dense("BMP", data)
     bits = int.from_bytes(data[24:26] if data[14] == 12 else data[28:30], "little")
     row = (size[1] * bits + 31) // 32 * 4
-    return len(data) >= int.from_bytes(data[10:14], "little") + row * size[0]
+    return len(data) >= first + row * size[0]
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:

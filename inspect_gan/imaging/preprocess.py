@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import cv2
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging.image import Image
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LOW_QUANTILE, HIGH_QUANTILE = 0.001, 0.999
 # With range "auto", images that fill less than this share of their bit depth are stretched.
 NARROW = 0.5
+MAX_SIZE = 2**10  # px of a patch
+MAX_SCALE = 4.0
 
 
 class Preprocess(Settings):
@@ -28,13 +30,19 @@ class Preprocess(Settings):
     every patch and channel mean 0 and variance 1.
     """
 
-    size: int
+    size: int = Field(ge=1, le=MAX_SIZE)
     channels: Literal[1, 3]
-    scale: float = Field(1.0, gt=0)
-    low: float = 0.0
-    high: float = 1.0
-    bit_depth: int = 8
+    scale: float = Field(1.0, gt=0, le=MAX_SCALE)
+    low: float = Field(0.0, ge=0, le=1)
+    high: float = Field(1.0, ge=0, le=1)
+    bit_depth: Literal[8, 16, 32] = 8
     scaling: Literal["minus1_1", "per_patch_std"] = "minus1_1"
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low = {self.low:g} is not below high = {self.high:g}")
+        return self
 
     @classmethod
     def fit(

@@ -11,6 +11,8 @@ Conventions, the same for every format and for images and masks alike:
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +21,7 @@ import cv2
 import numpy as np
 
 from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import require_memory
 from inspect_gan.imaging import headers
 from inspect_gan.imaging.image import Image
 from inspect_gan.imaging.tiff import read_tiff, tiff_size
@@ -49,9 +52,10 @@ def read(path: Path | str, channels: int | None = None, page: int | None = None)
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3, not {channels}")
-    raw = read_raw(path, page)
-    image = Image(to_float(raw.array), raw.bit_depth, raw.path)
-    return image if channels is None else image.converted(channels)
+    with _enough_memory(path):
+        raw = read_raw(path, page)
+        image = Image(to_float(raw.array), raw.bit_depth, raw.path)
+        return image if channels is None else image.converted(channels)
 
 
 def read_raw(path: Path | str, page: int | None = None) -> RawImage:
@@ -59,21 +63,23 @@ def read_raw(path: Path | str, page: int | None = None) -> RawImage:
 
     page: which page of a multi-page TIFF, counted from 1.
 
-    Raises InspectGanError for a file that is missing, empty, no image, cut short, of more than 2^30 pixels,
-    animated, of several pages without a choice, or whose samples are not 8-bit, 16-bit or floats in [0, 1].
+    Raises InspectGanError for a file that is missing, empty, no image, cut short, of more than 2^30 pixels or than
+    memory holds, animated, of several pages without a choice, or whose samples are not 8-bit, 16-bit or floats in
+    [0, 1].
     """
     path = Path(path)
     head = _head(path)
     form = _format(path, head)
-    if form == "TIFF":
-        array = read_tiff(path, page)
-    else:
-        if page not in (None, 1):
-            raise InspectGanError(f"{path}: page {page} does not exist, a {form} file has one; leave the page out")
-        array = _decode(path, form)
-    if array.dtype.kind == "f":
-        array = _checked_float(path, array)
-    return RawImage(_drop_equal_channels(array), path)
+    with _enough_memory(path):
+        if form == "TIFF":
+            array = read_tiff(path, page)
+        else:
+            if page not in (None, 1):
+                raise InspectGanError(f"{path}: page {page} does not exist, a {form} file has one; leave the page out")
+            array = _decode(path, form)
+        if array.dtype.kind == "f":
+            array = _checked_float(path, array)
+        return RawImage(_drop_equal_channels(array), path)
 
 
 def read_mask(path: Path | str, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -138,6 +144,16 @@ def to_float(array: np.ndarray) -> np.ndarray:
     return np.divide(array, np.iinfo(array.dtype).max, dtype=np.float32)  # without a second image on the way
 
 
+@contextmanager
+def _enough_memory(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise InspectGanError(
+            f"{path}: not enough memory to decode it; crop or split the image, or use a larger machine"
+        ) from None
+
+
 def _head(path: Path) -> bytes:
     return _bytes(path, headers.HEAD_BYTES)
 
@@ -145,13 +161,15 @@ def _head(path: Path) -> bytes:
 def _bytes(path: Path, count: int = -1) -> bytes:
     """The file's first `count` bytes, all of them for -1."""
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except (OSError, ValueError) as error:
         raise InspectGanError(f"{path}: no such file, or no access to it; check the path") from error
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(status.st_mode):
         raise InspectGanError(f"{path}: a folder, not an image file; name one file in it")
-    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         raise InspectGanError(f"{path}: not a regular file; name an image file")
+    if count < 0:
+        require_memory(path, status.st_size)
     try:
         with path.open("rb") as file:
             data = file.read(count)
@@ -178,14 +196,20 @@ def _decode(path: Path, form: str) -> np.ndarray:
     """(H, W, 1) or (H, W, 3) RGB uint8 or uint16 of a PNG, JPEG, BMP or WebP file."""
     data = _bytes(path)
     size = headers.declared_size(form, data) or _cut_short(path, form)
-    headers.check_size(path, *size)
+    channels, sample_bytes = headers.samples(form, data)
+    headers.check_size(path, *size, channels, sample_bytes)
     if not headers.is_complete(form, data):
         _cut_short(path, form)
+    if form == "JPEG" and channels == 4:
+        raise InspectGanError(f"{path}: the colours are CMYK; save the image as grey or RGB")
     if headers.is_animated(form, data):
         raise InspectGanError(f"{path}: an animation of several frames; save one frame as an image")
     try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+        given = np.frombuffer(headers.for_decoder(form, data), np.uint8)
+        decoded = cv2.imdecode(given, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
         decoded = None
     if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
         raise InspectGanError(f"{path}: the {form} data cannot be decoded (damaged or unusual); export it again")

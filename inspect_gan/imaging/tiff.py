@@ -1,15 +1,20 @@
 """Decode one page of a TIFF file to grey or RGB samples.
 
-tifffile reads the structure and every compression the standard library can undo; OpenCV decodes the others
-(LZW and JPEG among them), so no codec package is needed.
+tifffile reads the structure and every compression the standard library can undo. Of the others (LZW and JPEG among
+them) Pillow decodes 8-bit samples, where OpenCV takes damage for black, and OpenCV deeper ones, which Pillow lacks; so
+no codec package is needed.
 """
 
+import lzma
+import math
+import warnings
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
-from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging.headers import check_size
@@ -23,6 +28,15 @@ _COLOURS: dict[int, int] = {
     PHOTOMETRIC.YCBCR: 3,
 }
 _BITS: dict[int, tuple[int, ...]] = {SAMPLEFORMAT.UINT: (1, 8, 16), SAMPLEFORMAT.IEEEFP: (16, 32, 64)}
+# Undone here. The decoders' classes: they can be told how much to make of a strip at most.
+_DECODERS: dict[int, type | None] = {
+    COMPRESSION.NONE: None,
+    COMPRESSION.PACKBITS: None,
+    COMPRESSION.ADOBE_DEFLATE: zlib.decompressobj,  # type: ignore[dict-item]
+    COMPRESSION.DEFLATE: zlib.decompressobj,  # type: ignore[dict-item]
+    COMPRESSION.LZMA: lzma.LZMADecompressor,
+}
+MAX_PAGES = 10_000
 
 
 def read_tiff(path: Path, page: int | None) -> np.ndarray:
@@ -35,16 +49,13 @@ def read_tiff(path: Path, page: int | None) -> np.ndarray:
     """
     try:
         with tifffile.TiffFile(path) as tif:
-            index, chosen = _choose_page(path, list(tif.pages), page)
+            index, chosen = _choose_page(path, _pages(path, tif), page)
             _check_page(path, chosen)
             _check_complete(path, chosen, tif.filehandle.size)
+            _check_strips(path, chosen, tif.filehandle)
             return _decode(path, index, chosen)
-    except InspectGanError:
+    except (InspectGanError, MemoryError):
         raise
-    except MemoryError:
-        raise InspectGanError(
-            f"{path}: not enough memory to decode it; crop or split the image, or use a larger machine"
-        ) from None
     except Exception as error:  # tifffile meets damage with errors of many kinds
         raise InspectGanError(
             f"{path}: damaged or unusual TIFF ({error}); export it again as a plain TIFF or PNG"
@@ -61,6 +72,18 @@ def tiff_size(path: Path) -> tuple[int, int]:
         raise InspectGanError(
             f"{path}: damaged or unusual TIFF ({error}); export it again as a plain TIFF or PNG"
         ) from error
+
+
+def _pages(path: Path, tif: tifffile.TiffFile) -> list:
+    """All pages. tifffile would follow a chain of them without end."""
+    pages: dict[int, tifffile.TiffPage | tifffile.TiffFrame] = {}
+    for page in tif.pages:
+        if page.offset in pages:
+            raise InspectGanError(f"{path}: its pages follow each other in a circle; export it again")
+        if len(pages) == MAX_PAGES:
+            raise InspectGanError(f"{path}: the file holds more than {MAX_PAGES} pages; save the one that is meant")
+        pages[page.offset] = page
+    return list(pages.values())
 
 
 def _choose_page(path: Path, pages: list, page: int | None) -> tuple[int, tifffile.TiffPage]:
@@ -81,7 +104,8 @@ def _choose_page(path: Path, pages: list, page: int | None) -> tuple[int, tifffi
 
 def _check_page(path: Path, page: tifffile.TiffPage) -> None:
     """Refuse what cannot become grey or RGB in [0, 1], before anything is decoded."""
-    check_size(path, page.imagelength, page.imagewidth)
+    sample_bytes = math.ceil(max(page.bitspersample, 1) / 8)
+    check_size(path, page.imagelength, page.imagewidth, max(page.samplesperpixel, 1), sample_bytes)
     if page.imagedepth != 1:
         raise InspectGanError(f"{path}: a volume of {page.imagedepth} slices in one page; save one slice as an image")
     if page.photometric not in _COLOURS:
@@ -103,20 +127,32 @@ def _check_page(path: Path, page: tifffile.TiffPage) -> None:
 
 
 def _check_complete(path: Path, page: tifffile.TiffPage, file_bytes: int) -> None:
-    """Every strip or tile must have been written (neither offset nor length zero) and lie inside the file."""
+    """Every strip or tile must be there, written (neither offset nor length zero), and lie inside the file."""
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    if not segments or any(not start or not size or start + size > file_bytes for start, size in segments):
+    missing = not segments or (not page.is_contiguous and len(segments) < math.prod(page.chunked))
+    if missing or any(not start or not size or start + size > file_bytes for start, size in segments):
         raise InspectGanError(f"{path}: the TIFF file is cut short (pixel data missing); copy or export it again")
 
 
+def _check_strips(path: Path, page: tifffile.TiffPage, file: tifffile.FileHandle) -> None:
+    """Refuse strips and tiles that would unpack to more than twice their pixels (some writers pad them): tifffile
+    unpacks whatever there is."""
+    decoder = _DECODERS.get(page.compression)
+    if decoder is None:
+        return
+    most = 2 * math.prod(page.chunks) * math.ceil(page.bitspersample / 8) + (1 << 16)
+    for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+        file.seek(start)
+        if len(decoder().decompress(file.read(size), most + 1)) > most:
+            raise InspectGanError(f"{path}: a strip unpacks to more than its pixels; export it again as a plain TIFF")
+
+
 def _decode(path: Path, index: int, page: tifffile.TiffPage) -> np.ndarray:
-    has_codec = page.compression in tifffile.TIFF.DECOMPRESSORS and page.predictor in tifffile.TIFF.UNPREDICTORS
+    has_codec = page.compression in _DECODERS and page.predictor in tifffile.TIFF.UNPREDICTORS
     if page.photometric == PHOTOMETRIC.YCBCR or not has_codec:
-        return _decode_with_opencv(path, index, page)
-    try:
-        samples = page.asarray()
-    except ImportError:  # a listed codec (zstd) whose module this Python lacks
-        return _decode_with_opencv(path, index, page)
+        decode = _decode_with_pillow if page.bitspersample <= 8 else _decode_with_opencv
+        return decode(path, index, page)
+    samples = page.asarray()
     if page.axes not in ("YX", "YXS", "SYX"):
         raise InspectGanError(f"{path}: axes {page.axes} are not an image's; save one plane as grey or RGB")
     samples = samples[..., None] if page.axes == "YX" else samples
@@ -131,23 +167,41 @@ def _decode(path: Path, index: int, page: tifffile.TiffPage) -> np.ndarray:
     return np.ascontiguousarray(samples)
 
 
-def _decode_with_opencv(path: Path, index: int, page: tifffile.TiffPage) -> np.ndarray:
-    data = np.fromfile(path, np.uint8)
+def _decode_with_pillow(path: Path, index: int, page: tifffile.TiffPage) -> np.ndarray:
+    from PIL.TiffImagePlugin import TiffImageFile  # few files need it
+
+    grey = _COLOURS[page.photometric] == 1 and page.photometric != PHOTOMETRIC.PALETTE
     try:
-        _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pages = ()
-    samples = np.asarray(pages[index]) if index < len(pages) else np.empty(0)
+        with warnings.catch_warnings(), TiffImageFile(path) as image:
+            warnings.simplefilter("ignore")
+            image.seek(index)
+            samples = np.asarray(image.convert("L" if grey else "RGB"))
+    except Exception as error:  # libtiff's findings come as many kinds
+        raise _undecodable(path, page) from error
     if samples.shape[:2] != (page.imagelength, page.imagewidth):
-        raise InspectGanError(
-            f"{path}: {_name(page.compression)} compression cannot be undone (damaged or not supported); "
-            "save the image as an uncompressed TIFF or as PNG"
-        )
+        raise _undecodable(path, page)
+    return samples[..., None] if grey else samples
+
+
+def _decode_with_opencv(path: Path, index: int, page: tifffile.TiffPage) -> np.ndarray:
+    try:
+        _, pages = cv2.imdecodemulti(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED, range=(index, index + 1))
+    except cv2.error as error:
+        raise _undecodable(path, page) from error
+    samples = np.asarray(pages[0]) if len(pages) == 1 else np.empty(0)
+    if samples.shape[:2] != (page.imagelength, page.imagewidth):
+        raise _undecodable(path, page)
     samples = samples[..., None] if samples.ndim == 2 else samples[..., 2::-1]
-    # OpenCV turns "white is zero" round itself, except in 16-bit and floating files.
-    if page.photometric == PHOTOMETRIC.MINISWHITE and page.bitspersample > 8:
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
         samples = _inverted(samples)
     return np.ascontiguousarray(samples)
+
+
+def _undecodable(path: Path, page: tifffile.TiffPage) -> InspectGanError:
+    return InspectGanError(
+        f"{path}: {_name(page.compression)} compression cannot be undone (damaged or not supported); save the image as "
+        "an uncompressed TIFF or as PNG"
+    )
 
 
 def _palette(page: tifffile.TiffPage) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Write files whole or not at all, and the image formats the reports use."""
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +12,10 @@ import cv2
 import numpy as np
 import tifffile
 
-from inspect_gan.errors import InspectGanError
+from inspect_gan.errors import InspectGanError, writing
+from inspect_gan.locks import lock
+
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 @contextmanager
@@ -25,10 +29,12 @@ def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside.open("xb") as file:
+                with suppress(OSError):  # tells `remove_unfinished` that this process lives
+                    lock(file)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -36,10 +42,26 @@ def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
         except BaseException:  # an interrupted write must not leave its half behind either
             beside.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise InspectGanError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder"
-        ) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what killed processes left of `atomic_file` in a folder; files that are being written stay."""
+    for path in folder.glob(".*.tmp"):
+        if _UNFINISHED.fullmatch(path.name):
+            # A folder that cannot be written to will be reported by whoever writes to it.
+            with suppress(OSError), path.open("ab") as file:
+                lock(file)
+                path.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write to, with the folders above it, and clear it of what killed processes left.
+
+    Raises InspectGanError where it cannot be made.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(path)
 
 
 def atomic_bytes(path: Path | str, data: bytes) -> None:

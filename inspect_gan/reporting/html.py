@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from inspect_gan.imaging.writing import atomic_text
+from inspect_gan.imaging.writing import atomic_file
 from inspect_gan.reporting.pictures import SCALE_TOP, colours
 from inspect_gan.reporting.tables import (
     IMAGES_CSV,
@@ -57,21 +57,26 @@ def write_report(out: Path, inspections: Sequence[Inspection], header: Mapping[s
     """
     environment = templates(Path(__file__).parent)
     environment.filters["number"] = _number
-    page = environment.get_template("report.html").render(
+    page = environment.get_template("report.html").generate(
         facts=_facts(header),
         settings=_flat(plain(header)),
         counts=counts(inspections),
-        images=[_view(inspection, out) for inspection in _worst_first(inspections)],
+        total=len(inspections),
+        images=(_view(inspections[number], out) for number in _worst_first(inspections)),
         regions_shown=REGIONS_SHOWN,
         scale=["#" + bytes(colour).hex() for colour in colours()[::15]],
         scale_top=SCALE_TOP,
         tables=(IMAGES_CSV, REGIONS_CSV, RESULTS_JSON),
     )
-    atomic_text(out / REPORT_HTML, page)
+    with atomic_file(out / REPORT_HTML) as file:
+        for part in page:
+            file.write(part.encode())
 
 
-def _worst_first(inspections: Sequence[Inspection]) -> list[Inspection]:
-    return sorted(inspections, key=lambda one: (one.verdict.severity, one.map_max or 0.0), reverse=True)
+def _worst_first(inspections: Sequence[Inspection]) -> list[int]:
+    """Their places in the sequence."""
+    keys = [(one.verdict.severity, one.map_max or 0.0) for one in inspections]
+    return sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
 
 
 def _view(inspection: Inspection, out: Path) -> dict[str, Any]:

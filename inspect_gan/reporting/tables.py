@@ -6,14 +6,15 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inspect_gan.imaging.writing import atomic_text
+from inspect_gan.errors import writing
+from inspect_gan.imaging.writing import atomic_file
 from inspect_gan.scoring.regions import Region
 from inspect_gan.scoring.verdict import Verdict, worst
 
@@ -29,6 +30,7 @@ IMAGE_COLUMNS = (
     *("image", "verdict", "map_max", "regions", "defect_area_px", "defect_area_percent"),
     *("width", "height", "bit_depth", "map", "overlay", "mask", "error"),
 )
+_REGIONS_CSV_COLUMNS = ("image", *REGION_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,28 +83,61 @@ def write_results(out: Path, inspections: Sequence[Inspection], header: Mapping[
 
     header: how the results were made (run, score, stride, threshold, calibration, versions, ...), for the
     JSON file. Paths are relative to `out`. The same results give the same bytes; the time spent is in
-    results.json only, so that the tables of two inspections can be compared. Raises InspectGanError when
-    `out` cannot be written to.
+    results.json only, so that the tables of two inspections can be compared. Inspections are taken one by one, several
+    times over. Raises InspectGanError when `out` cannot be written to.
     """
-    images = [_image_row(inspection, out) for inspection in inspections]
-    regions = [[_region_row(region) for region in inspection.regions] for inspection in inspections]
-    region_rows = [
-        {"image": image["image"], **region} for image, found in zip(images, regions, strict=True) for region in found
-    ]
-    document = {
-        "header": plain(header),
-        "counts": counts(inspections),
-        "images": [
-            {**image, "seconds": plain(inspection.seconds), "regions": found}
-            for image, inspection, found in zip(images, inspections, regions, strict=True)
-        ],
-    }
-    atomic_text(out / IMAGES_CSV, csv_text(IMAGE_COLUMNS, images))
-    atomic_text(out / REGIONS_CSV, csv_text(("image", *REGION_COLUMNS), region_rows))
-    atomic_text(out / RESULTS_JSON, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_tables(out, inspections)
+    with atomic_file(out / RESULTS_JSON) as file:
+        for part in _document(out, inspections, header):
+            file.write(part.encode())
 
 
-def counts(inspections: Sequence[Inspection]) -> dict[str, int]:
+def write_tables(out: Path, inspections: Iterable[Inspection]) -> None:
+    """Write results.csv and regions.csv."""
+    with atomic_file(out / IMAGES_CSV) as images, atomic_file(out / REGIONS_CSV) as regions:
+        images.write(csv_text(IMAGE_COLUMNS, ()).encode())
+        regions.write(csv_text(_REGIONS_CSV_COLUMNS, ()).encode())
+        for inspection in inspections:
+            image_text, regions_text = _csv_lines(inspection, out)
+            images.write(image_text.encode())
+            regions.write(regions_text.encode())
+
+
+def extend_tables(out: Path, inspection: Inspection) -> None:
+    """Append an inspection to results.csv and regions.csv."""
+    for name, text in zip((IMAGES_CSV, REGIONS_CSV), _csv_lines(inspection, out), strict=True):
+        with writing(out / name), (out / name).open("ab") as file:
+            file.write(text.encode())
+
+
+def _csv_lines(inspection: Inspection, out: Path) -> tuple[str, str]:
+    """Of results.csv and of regions.csv."""
+    image = _image_row(inspection, out)
+    regions = [{"image": image["image"], **_region_row(region)} for region in inspection.regions]
+    return (
+        csv_text(IMAGE_COLUMNS, [image], header=False),
+        csv_text(_REGIONS_CSV_COLUMNS, regions, header=False),
+    )
+
+
+def _document(out: Path, inspections: Sequence[Inspection], header: Mapping[str, Any]) -> Iterator[str]:
+    """results.json in parts; a line per image."""
+    yield f'{{"header": {_json(plain(header), indent=1)},\n"counts": {_json(counts(inspections))},\n"images": ['
+    for number, inspection in enumerate(inspections):
+        entry = {
+            **_image_row(inspection, out),
+            "seconds": plain(inspection.seconds),
+            "regions": [_region_row(region) for region in inspection.regions],
+        }
+        yield f"{',' if number else ''}\n{_json(entry)}"
+    yield "\n]}\n"
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def counts(inspections: Iterable[Inspection]) -> dict[str, int]:
     """Number of images per verdict, every verdict present, OK first."""
     found = Counter(inspection.verdict for inspection in inspections)
     return {verdict.value: found[verdict] for verdict in Verdict}
@@ -175,11 +210,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else plain(float(f"{value:.6g}"))
 
 
-def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table with its columns' names; None is an empty cell."""
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
+    """A table, with its columns' names unless `header` is off; None is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)  # with its CRLF line ends, else a CR in a name is not quoted
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 

@@ -7,21 +7,33 @@ for pixels is simulated in the tests: where normal scores are alike within a pat
 they are alike over larger distances, as with shading or images that differ, it is optimistic.
 """
 
+import errno
 import json
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 
+from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Resolved
-from inspect_gan.imaging import atomic_text
+from inspect_gan.imaging import atomic_text, remove_unfinished
+from inspect_gan.locks import locked
 from inspect_gan.patches.stitch import Window
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.regions import Limits, measure
+from inspect_gan.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Score, map settings and target rate of a calibration.
+Key = tuple[str, MapSettings, float]
+MOST_PX = 2**12  # of a stride or a width of smoothing
 
 _ABOVE_ONE = np.nextafter(np.float32(1), np.float32(2))
 _BLOCK = 1 << 20  # values that are float64 at a time
@@ -84,24 +96,29 @@ class Calibration:
     threshold, peak_limit: the highest normal value, in threshold units. pixels: normal pixels measured.
     """
 
+    __pydantic_config__ = Settings.model_config
+
     score: str
-    stride: int
+    stride: Annotated[int, Field(ge=1, le=MOST_PX)]
     window: Window
-    smooth: float
-    target_fpr: float
+    smooth: Annotated[float, Field(ge=0, le=MOST_PX)]
+    target_fpr: Annotated[float, Field(gt=0, lt=1)]
     threshold: float
     origin: float
-    samples: int
+    samples: Annotated[int, Field(ge=1)]
     interval: tuple[float, float]
-    area_limit: int
-    peak_limit: float
+    area_limit: Annotated[int, Field(ge=0)]
+    peak_limit: Annotated[float, Field(ge=1)]
     precision: Resolved
-    pixels: int
+    pixels: Annotated[int, Field(ge=1)]
 
     @classmethod
-    def read(cls, entry: Mapping[str, Any]) -> Self:
-        """From what `asdict` and JSON made of it. Raises KeyError and TypeError for anything else."""
-        return cls(**{**entry, "interval": tuple(entry["interval"])})
+    def read(cls, entry: Any) -> Self:
+        """From what `asdict` and JSON made of it. Raises ValueError for anything else."""
+        found: Self = TypeAdapter(cls).validate_python(entry)
+        if not found.threshold > found.origin:
+            raise ValueError(f"the threshold {found.threshold:g} is not above the origin {found.origin:g}")
+        return found
 
     @property
     def maps(self) -> MapSettings:
@@ -170,26 +187,50 @@ def calibrate(
 
 
 class CalibrationFile:
-    """Calibrations of one run, one entry per score, map settings and target rate; missing ones are made on demand."""
+    """Calibrations of one run, one entry per score, map settings and target rate; missing ones are made on demand.
 
-    def __init__(self, path: Path | None):
+    weights: digest of those they belong to; entries of other weights, which the run had before it was trained longer,
+    do not count. Several processes may make entries at once.
+    """
+
+    def __init__(self, path: Path, weights: str):
+        """Raises InspectGanError when the file is damaged."""
         self._path = path
-        self._entries: list[Calibration] = []
-        if path is not None and path.is_file():
-            try:
-                entries = json.loads(path.read_text(encoding="utf-8"))["calibrations"]
-                self._entries = [Calibration.read(entry) for entry in entries]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InspectGanError(f"{path} is damaged ({error}); delete it, it will be made again") from error
+        self._weights = weights
+        self._entries = self._read()
 
     def get(self, score: str, settings: MapSettings, target_fpr: float, make: Callable[[], Calibration]) -> Calibration:
-        """The stored calibration, else what `make` returns, which is then stored."""
-        for entry in self._entries:
-            if (entry.score, entry.maps, entry.target_fpr) == (score, settings, target_fpr):
-                return entry
-        made = make()
-        self._entries.append(made)
-        if self._path is not None:
-            text = json.dumps({"calibrations": [asdict(entry) for entry in self._entries]}, indent=1)
-            atomic_text(self._path, text + "\n")
-        return made
+        """The stored calibration, else what `make` returns, which is then stored; where the run is read-only, a warning
+        says that it was not."""
+        key = (score, settings, target_fpr)
+        if key not in self._entries:
+            self._entries[key] = make()
+            try:
+                self._store()
+            except InspectGanError as error:
+                cause = error.__cause__
+                if not isinstance(cause, OSError) or cause.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                log.warning("%s is read-only: this calibration cannot be kept", self._path.parent)
+        return self._entries[key]
+
+    def _store(self) -> None:
+        with locked(self._path.with_name(f".{self._path.name}.lock")):
+            remove_unfinished(self._path.parent)
+            self._entries = {**self._read(), **self._entries}  # of other processes, too
+            document = {"weights": self._weights, "calibrations": [asdict(entry) for entry in self._entries.values()]}
+            atomic_text(self._path, json.dumps(document, indent=1) + "\n")
+
+    def _read(self) -> dict[Key, Calibration]:
+        if not self._path.is_file():
+            return {}
+        try:
+            document = read_json(self._path)
+            # The first format did not say whose they are.
+            if document.get("weights", self._weights) != self._weights:
+                return {}
+            entries = [Calibration.read(entry) for entry in document["calibrations"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = " ".join(str(error).split())
+            raise InspectGanError(f"{self._path} is damaged ({why}); delete it, it will be made again") from error
+        return {(entry.score, entry.maps, entry.target_fpr): entry for entry in entries}

@@ -66,19 +66,20 @@ class DenseNetwork:
         return _layers(network, size) is not None
 
     @torch.inference_mode()
-    def strips(self, pixels: Tensor, grid: Grid) -> Iterator[tuple[int, Tensor]]:
+    def strips(self, pixels: Tensor, grid: Grid, budget: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """Yield (number of the first patch in row-major order, outputs (n, n_out)), some whole rows of patches at a
         time; equal to the outputs patch by patch up to rounding, of the type of the pixels.
 
-        pixels: (C, H, W) in [-1, 1]. Beside them, memory holds BUDGET numbers and a row of outputs, whatever the
-        height of the image. Patches in a shifted last row or column, and all of them where sharing saves no
-        multiplications, pass one by one in batches. Raises ValueError for a grid of other patches or on another image.
+        pixels: (C, H, W) in [-1, 1]. Beside them, memory holds `budget` numbers (default: BUDGET) and a row of outputs,
+        whatever the height of the image. Patches in a shifted last row or column, and all of them where sharing saves
+        no multiplications, pass one by one in batches. Raises ValueError for a grid of other patches or on another
+        image.
         """
         if grid.size != self._size or pixels.shape[1:] != (grid.height, grid.width):
             raise ValueError(f"pixels {tuple(pixels.shape)} and patches of {self._size} px do not match {grid}")
         # All patches lie one stride apart, except in a last row and column that were shifted inward.
         rows, cols = (sum(p % grid.stride == 0 for p in positions) for positions in (grid.rows, grid.cols))
-        scan, height, width = _tiling(self._layers, grid.stride, rows, cols)
+        scan, height, width = _tiling(self._layers, grid.stride, rows, cols, budget or BUDGET)
         if not width:
             rows, cols = len(grid.rows), 0
         for band in _parts(0, rows, height) + _parts(rows, len(grid.rows), 1):
@@ -241,8 +242,8 @@ class _Scan:
             channels[..., i] = maps[row, col][0, :, at_row, at_col].movedim(0, 2)
 
 
-def _tiling(layers: list[_Layer], stride: int, rows: int, cols: int) -> tuple[_Scan, int, int]:
-    """The scan, and the rows and columns of patches per tile, with the fewest multiplications that BUDGET allows.
+def _tiling(layers: list[_Layer], stride: int, rows: int, cols: int, budget: int) -> tuple[_Scan, int, int]:
+    """The scan, and the rows and columns of patches per tile, with the fewest multiplications that `budget` allows.
 
     No columns, and the rows that make a batch, where patches one by one need no more.
     """
@@ -251,8 +252,8 @@ def _tiling(layers: list[_Layer], stride: int, rows: int, cols: int) -> tuple[_S
     best = scans[0], max(BATCH // cols, 1), 0
     for scan, height in product(scans, {ceil(rows / 2**i) for i in range(rows.bit_length())}):
         # The outputs of a strip are held while those of the next are made; one row of them there is in any case.
-        budget = BUDGET - 2 * (height - 1) * cols * layers[-1].n_out
-        width = bisect_right(range(1, cols + 1), budget, key=lambda width: scan.cost(height, width)[1])
+        left = budget - 2 * (height - 1) * cols * layers[-1].n_out
+        width = bisect_right(range(1, cols + 1), left, key=lambda width: scan.cost(height, width)[1])
         if width:
             n = ceil(cols / width)
             width = ceil(cols / n)

@@ -3,19 +3,27 @@
 Calibration, inspection and evaluation all go through here.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from inspect_gan.detector import Detector, Score
-from inspect_gan.hardware import resolve_device
+from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import is_out_of_memory, resolve_device
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import iterate_patches
+from inspect_gan.scoring import dense
 from inspect_gan.scoring.dense import DenseNetwork
 from inspect_gan.scoring.folding import folded
 from inspect_gan.scoring.maps import MapMaker, MapSettings
+
+MIN_BUDGET = 2**16  # numbers held at a time, see `scoring.dense`
+
+log = logging.getLogger(__name__)
 
 
 class Predictor(MapMaker):
@@ -31,6 +39,7 @@ class Predictor(MapMaker):
     ):
         super().__init__(preprocess, batch_size)
         self.device = torch.device(resolve_device(device))
+        self._budget = dense.BUDGET
         self.detector = folded(detector).to(self.device).to(memory_format=torch.channels_last)
 
     def _shared_scores(
@@ -57,28 +66,63 @@ class Predictor(MapMaker):
         score = self.detector.score_table()[name]
         assert isinstance(score, Score) and score.shared is not None
         x = self.preprocess.tensor(pixels[None])[0].to(self.device)
-        with self._autocast(settings):
-            for start, outputs in network.strips(x, grid):
-                # Part by part: what reducing makes on its way would take more memory than the outputs themselves.
-                scores = [score.shared.reduce(self.detector, part).float() for part in outputs.split(self._batch_size)]
-                del outputs  # not held while those of the next strip are made
-                yield start, torch.cat(scores).cpu().numpy()
+        done = 0
+        while done < len(grid):
+            with self._halving("_budget", MIN_BUDGET), self._autocast(settings):
+                for start, outputs in network.strips(x, grid, self._budget):
+                    # Part by part: what reducing makes on its way would take more memory than the outputs themselves.
+                    parts = [score.shared.reduce(self.detector, p).float() for p in outputs.split(self._batch_size)]
+                    del outputs  # not held while those of the next strip are made
+                    scores = torch.cat(parts).cpu().numpy()
+                    if start + len(scores) > done:  # not there already when memory ran out
+                        yield done, scores[done - start :]
+                        done = start + len(scores)
 
     def _autocast(self, settings: MapSettings) -> torch.autocast:
         dtype = torch.float16 if settings.precision == "16-mixed" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=settings.precision != "32-true")
 
-    @torch.inference_mode()
     def _scores(
         self, pixels: np.ndarray, grid: Grid, names: Sequence[str], settings: MapSettings
     ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """(number of the first patch, {name: (n,)}, {name: (n, S, S)}) batch by batch."""
         for start, patches in iterate_patches(pixels, grid, self._batch_size):
-            x = self.preprocess.tensor(patches).to(self.device)
-            with self._autocast(settings):
-                scores = self.detector.scores(x, names)
-            yield (
-                start,
-                {name: value.cpu().numpy() for name, value in scores.patch.items()},
-                {name: value.squeeze(1).cpu().numpy() for name, value in scores.maps.items()},
-            )
+            done = 0
+            while done < len(patches):
+                with self._halving("_batch_size", 1):
+                    patch, maps = self._batch(patches[done : done + self._batch_size], names, settings)
+                    yield start + done, patch, maps
+                    done += len(patch[names[0]])
+
+    @torch.inference_mode()
+    def _batch(
+        self, patches: np.ndarray, names: Sequence[str], settings: MapSettings
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """{name: (n,)}, {name: (n, S, S)} of patches (n, S, S, C)."""
+        x = self.preprocess.tensor(patches).to(self.device)
+        with self._autocast(settings):
+            scores = self.detector.scores(x, names)
+        return (
+            {name: value.cpu().numpy() for name, value in scores.patch.items()},
+            {name: value.squeeze(1).cpu().numpy() for name, value in scores.maps.items()},
+        )
+
+    @contextmanager
+    def _halving(self, limit: str, least: int) -> Iterator[None]:
+        """Where memory runs out inside, halve what `limit` names, for all that follows, and go on.
+
+        Raises InspectGanError when it is `least` already.
+        """
+        try:
+            yield
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = str(error).splitlines()[0][:200]
+            if getattr(self, limit) <= least:
+                raise InspectGanError(f"not enough memory on {self.device} for this image ({why})") from error
+        # After the handler, which holds what had been computed.
+        setattr(self, limit, max(getattr(self, limit) // 2, least))
+        what = "patches per batch" if limit == "_batch_size" else "numbers at a time"
+        log.warning("not enough memory on %s (%s): going on with %d %s", self.device, why, getattr(self, limit), what)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,22 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from inspect_gan.base_inspector import to_image
 from inspect_gan.config import Config, differences
-from inspect_gan.errors import InspectGanError
-from inspect_gan.hardware import free_memory, resolve_device
-from inspect_gan.imaging import Image, read
+from inspect_gan.errors import CannotResume, InspectGanError, printable
+from inspect_gan.hardware import free_memory, is_out_of_memory, resolve_device
+from inspect_gan.imaging import Image, make_folder
 from inspect_gan.imaging.preprocess import Preprocess
+from inspect_gan.locks import locked
 from inspect_gan.patches.holdout import Region, Split, split
 from inspect_gan.patches.sampling import RandomPatches
 from inspect_gan.patches.store import PatchStore
 from inspect_gan.run import (
     CONFIG,
     HEALTH,
+    HEALTHY_STATE,
     HELD_OUT,
+    LOCK,
     STATE,
     WEIGHTS,
     Weights,
@@ -56,7 +61,7 @@ class Source:
 
 def source_of(path: Path, page: int | None = None) -> Source:
     """A normal image in a file. page: of a multi-page TIFF, from 1."""
-    return Source(str(path), partial(read, path, page=page))
+    return Source(printable(path), partial(to_image, path, page))
 
 
 @dataclass(frozen=True)
@@ -78,19 +83,40 @@ def fit_run(
 ) -> None:
     """Train a detector on normal images and leave a run directory at `out`.
 
-    Raises InspectGanError when `out` already holds a run and `resume` is off, when a resumed run differs in
-    configuration or images, and for unusable images; Interrupted when stopped by a signal.
+    resume: go on in `out` from the last checkpoint, from the beginning where there is none yet.
+
+    Raises InspectGanError when `out` already holds a run and `resume` is off, when another process trains there, when a
+    resumed run differs in configuration or images, for unusable images and for want of memory; Interrupted when stopped
+    by a signal.
     """
     console = console or Console(quiet=True)
-    if resume:
-        _check_resumable(out, config)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InspectGanError(f"{out} is not empty: choose another --out, or continue the run in it with --resume")
-    facts = _survey(sources, config)
-    console.print(_summary(facts, config))
-    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        if resume and (out / CONFIG).is_file():
+            held.enter_context(_reserved(out))
+            trained_on = _check_resumable(out, config)
+            facts = _survey(sources, config)
+            begun = any((out / name).is_file() for name in (STATE, WEIGHTS))
+            if begun and trained_on != facts.fingerprint:
+                raise CannotResume(
+                    f"{out} belongs to other training images: resume with the same images, or train into a new folder"
+                )
+        else:
+            _check_free(out)
+            facts = _survey(sources, config)
+            held.enter_context(_reserved(out))
+            _check_free(out)  # nobody else began meanwhile
+            begun = False
+        console.print(_summary(facts, config))
+        if resume and not begun:
+            console.print(f"{out} has no checkpoint yet: the training begins")
+        with _memory_errors(out, config):
+            _train(sources, facts, config, out, begun, console)
+
+
+def _train(sources: Sequence[Source], facts: _Facts, config: Config, out: Path, resume: bool, console: Console) -> None:
+    make_folder(out)
+    save_config(out / CONFIG, config, facts.fingerprint)
     if not resume:
-        save_config(out / CONFIG, config, facts.fingerprint)
         save_held_out(out / HELD_OUT, list(_held_out(sources, facts, config.seed)))
     training_pixels = [partial(_training_pixels, sources, region, facts.preprocess) for region in facts.split.train]
     torch.manual_seed(config.seed)
@@ -102,12 +128,13 @@ def fit_run(
         config.seed,
         out / STATE,
         Monitor(out, console),
-        hashlib.sha256(repr(facts.fingerprint).encode()).hexdigest(),
+        _digest(facts.fingerprint),
     )
     trainer.fit(resume)
     trained = trainer.averages.shadow
     patches = facts.preprocess.tensor(held_out_patches(load_held_out(out / HELD_OUT), facts.preprocess))
     view = trained.view_class(trained, patches.to(next(trained.parameters()).device))
+    torch.manual_seed(config.seed)  # not where training happened to end: a resumed one may have no step left
     trained.fit_scores(view)
     save_weights(out / WEIGHTS, Weights(trained, facts.preprocess, config))
     torch.manual_seed(config.seed)
@@ -121,7 +148,7 @@ def fit_run(
     )
     write_health(out / HEALTH, health)
     console.print(f"health: {health.verdict}{''.join(f'; {finding}' for finding in health.findings)}")
-    require_alive(health)
+    require_alive(health, out / HEALTHY_STATE)
 
 
 def batches(
@@ -212,15 +239,50 @@ def _crop(image: Image, region: Region) -> Image:
     return Image(image.pixels[rows, columns], image.bit_depth, image.path)
 
 
-def _check_resumable(out: Path, config: Config) -> None:
-    recorded, _ = load_record(out / CONFIG)
+def _reserved(out: Path) -> AbstractContextManager[None]:
+    return locked(out / LOCK, f"another process trains in {out}: wait for its end, or choose another --out")
+
+
+def _check_free(out: Path) -> None:
+    """Hidden files do not count: a training that was killed before it began leaves some."""
+    if out.exists() and not out.is_dir():
+        raise InspectGanError(f"{out} is a file: choose another --out")
+    if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise InspectGanError(f"{out} is not empty: choose another --out, or continue the run in it with --resume")
+
+
+def _check_resumable(out: Path, config: Config) -> list[dict[str, Any]]:
+    """The fingerprint of the images that the run in `out` is trained on."""
+    recorded, record = load_record(out / CONFIG)
     changed = [
         line for line in differences(recorded.model_dump(), config.model_dump()) if not line.startswith(FREE_ON_RESUME)
     ]
     if changed:
-        raise InspectGanError(
+        raise CannotResume(
             f"{out} was trained with other settings, it cannot be resumed with these: {'; '.join(changed)}"
         )
+    return record["data"]
+
+
+def _digest(fingerprint: Sequence[Mapping[str, Any]]) -> str:
+    return hashlib.sha256(repr(fingerprint).encode()).hexdigest()
+
+
+@contextmanager
+def _memory_errors(out: Path, config: Config) -> Iterator[None]:
+    """Want of memory as InspectGanError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        kept = f"; the last checkpoint is kept in {out}" if (out / STATE).is_file() else ""
+        size = config.training.batch_size
+        raise InspectGanError(
+            f"not enough memory to train with training.batch_size={size} ({str(error).splitlines()[0][:200]}): end "
+            f"what else uses it and go on with --resume, or train into a new folder with "
+            f"training.batch_size={size // 2}{kept}"
+        ) from error
 
 
 def _summary(facts: _Facts, config: Config) -> str:

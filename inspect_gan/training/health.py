@@ -117,16 +117,32 @@ def assess(
     )
 
 
+@torch.no_grad()
+def varies(detector: Detector, x: Tensor, reconstructs: bool) -> bool:
+    """Whether the patches that a detector in eval mode makes differ from one another at all; quick, for checkpoints.
+
+    x: real patches (n, C, S, S) in [-1, 1]. reconstructs: whether it can be asked for reconstructions, too, which some
+    detectors learn last.
+    """
+    made = [detector.generate(len(x))]
+    if reconstructs and not detector.searches:
+        made.append(detector.reconstruct(x))
+    real_std = float(x.std(dim=0).mean())
+    return all(_diversity(patches, real_std) >= DEAD_DIVERSITY for patches in made if patches is not None)
+
+
 def write_health(path: Path, health: Health) -> None:
     """Write health.json; figures that are not finite become null."""
     plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in asdict(health).items()}
     atomic_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
-def require_alive(health: Health) -> None:
-    """Raises UnhealthyTraining with the findings of a collapsed detector."""
+def require_alive(health: Health, before: Path | None = None) -> None:
+    """Raises UnhealthyTraining with the findings of a collapsed detector. before: where its last checkpoint before the
+    collapse is, if there was one."""
     if health.verdict == "collapsed":
-        raise UnhealthyTraining(f"training collapsed: {'; '.join(health.findings)}")
+        kept = f"; the last checkpoint before is kept as {before}" if before is not None and before.is_file() else ""
+        raise UnhealthyTraining(f"training collapsed: {'; '.join(health.findings)}{kept}")
 
 
 def _change(network: nn.Module, before: nn.Module) -> float:

@@ -4,9 +4,10 @@ A stage repeats iterations until its budget is spent; an iteration runs the stag
 freeze, loss, backward, clip, optimiser step, weight average.
 """
 
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +18,15 @@ from torch import Tensor
 
 from inspect_gan.config import TrainingSettings
 from inspect_gan.detector import Batch, Detector, Phase, Stage
-from inspect_gan.errors import UnhealthyTraining
+from inspect_gan.errors import CannotResume, UnhealthyTraining
 from inspect_gan.hardware import resolve_device, resolve_precision
+from inspect_gan.imaging import atomic_file
 from inspect_gan.layout import keep_layout_of_gradients, overwrite_inputs
+from inspect_gan.run import HEALTHY_STATE
 from inspect_gan.signals import on_stop_request
 from inspect_gan.training.averages import Averages, warm_up
-from inspect_gan.training.checkpoint import load_state, save_state
+from inspect_gan.training.checkpoint import State, load_state, save_state
+from inspect_gan.training.health import TOO_SHORT, varies
 from inspect_gan.training.launch import launch, load_scaler_state, scaler_state
 from inspect_gan.training.monitor import Monitor
 
@@ -113,6 +117,7 @@ class Trainer:
         self._per_epoch = iterations_per_epoch(settings)
         self._optimizers: dict[str, Any] = {}
         self.latest: dict[str, float] = {}
+        self._alive = False  # as of the last checkpoint
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
 
@@ -122,14 +127,17 @@ class Trainer:
             self._load()
         else:
             self._start_stage()
-        with _stop_request() as stopping:
-            while True:
-                self._run_stage(stopping)
-                if self.position.stage == len(self._stages) - 1:
-                    break
-                self._next_stage()
-        self._save()
-        self._monitor.close()
+        try:
+            self._monitor.begin(self.position.ticks)
+            with _stop_request() as stopping:
+                while True:
+                    self._run_stage(stopping)
+                    if self.position.stage == len(self._stages) - 1:
+                        break
+                    self._next_stage()
+            self._save()
+        finally:
+            self._monitor.close()
 
     def _run_stage(self, stopping: Callable[[], bool]) -> None:
         stage, budget = self._stages[self.position.stage], self._budgets[self.position.stage]
@@ -140,7 +148,7 @@ class Trainer:
             self._iterate(stage)
             position = self.position
             position.iteration += 1
-            if position.iteration % self._settings.log_every == 0 or budget.spent(position):
+            if position.iteration % self._settings.log_every == 0:
                 self._log(stage)
             if position.iteration % self._settings.image_every == 0:
                 self._monitor.images(self.averages.shadow, self._tensor(0), stage.name, position.ticks)
@@ -154,6 +162,8 @@ class Trainer:
             if now - last_saved > self._settings.checkpoint_minutes * 60:
                 self._save()
                 last_saved = time.monotonic()
+        if self._sums:
+            self._log(stage)
 
     def _iterate(self, stage: Stage) -> None:
         self.detector.game.epoch = self.position.iteration // self._per_epoch
@@ -191,19 +201,23 @@ class Trainer:
             self._counts[key] += 1
 
     def _log(self, stage: Stage) -> None:
-        means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
-        self.latest = means
+        self._require_finite(self._sums)
+        self.latest = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
         self._sums.clear()
         self._counts.clear()
-        position = self.position
-        bad = [key for key, value in means.items() if not torch.isfinite(torch.tensor(value))]
+        self._monitor.scalars(stage.name, asdict(self.position), self.latest)
+
+    def _require_finite(self, parts: Mapping[str, Any]) -> None:
+        """parts: tensors, or nested dictionaries of them, by what they are."""
+        bad = [name for name, values in parts.items() if not _finite(values)]
         if bad:
+            stage, kept = self._stages[self.position.stage].name, self._state.is_file()
             raise UnhealthyTraining(
-                f"training failed in stage '{stage.name}' by iteration {position.iteration}: {', '.join(bad)} is no "
+                f"training failed in stage '{stage}' by iteration {self.position.iteration}: {', '.join(bad)} is no "
                 f"longer a finite number; lower the learning rates, set training.clip_grad=1, or use "
-                f"training.precision=32-true. The last good checkpoint is kept in {self._state.parent}"
+                f"training.precision=32-true. "
+                f"{f'The last good checkpoint is kept in {self._state.parent}' if kept else 'No checkpoint was made'}"
             )
-        self._monitor.scalars(stage.name, asdict(position), means)
 
     def _tensor(self, draw: int) -> Tensor:
         x = self._draw(draw).to(self.launched.device, non_blocking=True)
@@ -229,7 +243,14 @@ class Trainer:
         return phase.optimizer.over([p for name in phase.trains for p in getattr(self.detector, name).parameters()])
 
     def _save(self) -> None:
+        # The last checkpoint is good: no loss told of what this step may have done to weights and optimisers.
+        weights = {f"weights of {name}": network.state_dict() for name, network in self.detector.named_children()}
+        moments = {
+            f"gradients of {name}": optimizer.state_dict()["state"] for name, optimizer in self._optimizers.items()
+        }
+        self._require_finite({**self._sums, **weights, **moments})
         self.averages.copy_buffers(self.detector)
+        self._keep_healthy()
         save_state(
             self._state,
             {
@@ -241,25 +262,62 @@ class Trainer:
                 "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
                 "sums": self._sums,
                 "counts": dict(self._counts),
+                "latest": self.latest,
+                "alive": self._alive,
                 "signs": self.detector.game.signs,
                 "precision": scaler_state(self.launched),
             },
         )
         self._monitor.flush()
 
+    def _keep_healthy(self) -> None:
+        """Before a checkpoint of a detector that has collapsed replaces one of a detector that had not, put that aside:
+        a collapse is rarely undone."""
+        if self.position.iteration < TOO_SHORT:
+            return
+        before = self._alive
+        last = self.position.stage == len(self._stages) - 1
+        self._alive = varies(self.averages.shadow, self._tensor(0), reconstructs=last)
+        healthy = self._state.with_name(HEALTHY_STATE)
+        if self._alive:
+            healthy.unlink(missing_ok=True)
+        elif before and self._state.is_file():
+            with self._state.open("rb") as source, atomic_file(healthy) as copy:
+                shutil.copyfileobj(source, copy)
+            self._monitor.say(
+                f"stage {self._stages[self.position.stage].name}, iteration {self.position.iteration}: the detector "
+                f"has collapsed, the patches it makes are all alike; the checkpoint before is kept as {healthy}"
+            )
+
     def _load(self) -> None:
         state = load_state(self._state, self._fingerprint, self.launched.device)
-        self.position = Position(**state["position"])
+        try:
+            self._restore(State.model_validate(state))
+        except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise CannotResume(f"{self._state} is damaged or of another detector ({why}); train again") from error
+
+    def _restore(self, state: State) -> None:
+        self.position = Position(**state.position)  # type: ignore[arg-type]
+        if min(asdict(self.position).values()) < 0 or self.position.stage >= len(self._stages):
+            raise ValueError(f"a position of {self.position}")
         self._start_stage()
         for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.detector.load_state_dict(state["detector"])
-        self.averages.shadow.load_state_dict(state["shadow"])
-        self.averages.updates = state["updates"]
-        self._sums, self._counts = state["sums"], defaultdict(int, state["counts"])
-        self.detector.game.signs = state["signs"]
-        load_scaler_state(self.launched, state["precision"])
-        self._monitor.rewind(self.position.ticks)
+            optimizer.load_state_dict(state.optimizers[name])
+        self.detector.load_state_dict(state.detector)
+        self.averages.shadow.load_state_dict(state.shadow)
+        self.averages.updates = {name: state.updates[name] for name in self.averages.updates}
+        self._sums, self._counts = state.sums, defaultdict(int, state.counts)
+        self.detector.game.signs = state.signs
+        self.latest, self._alive = state.latest, state.alive
+        load_scaler_state(self.launched, state.precision)
+
+
+def _finite(values: Any) -> bool:
+    """Whether all numbers of all tensors in a nested dictionary are."""
+    if isinstance(values, dict):
+        return all(_finite(value) for value in values.values())
+    return not isinstance(values, Tensor) or bool(torch.isfinite(values).all())
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """What a person sees of a running training: progress, losses on disk, TensorBoard."""
 
 import json
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from inspect_gan.detector import Detector
+from inspect_gan.errors import writing
+from inspect_gan.imaging import atomic_text
 
 PLAIN_EVERY_SECONDS = 10.0
 GRID_PATCHES = 16
@@ -27,7 +31,8 @@ class Monitor:
     def __init__(self, run: Path, console: Console):
         self._stats = run / "stats.jsonl"
         self._tb_folder = run / "tb"
-        self._writer = SummaryWriter(str(self._tb_folder))
+        self._writer: SummaryWriter | None = None
+        self._hook = threading.excepthook
         self._console = console
         self._bar = (
             Progress(
@@ -44,6 +49,18 @@ class Monitor:
         self._name = ""
         self._begun = self._said = time.monotonic()
         self._first: tuple[float, int] | None = None
+
+    def begin(self, ticks: int) -> None:
+        """Start to write after `ticks` phase steps; what was logged beyond, by a part of the training that was lost, is
+        forgotten."""
+        if self._stats.is_file():
+            text = self._stats.read_text(encoding="utf-8", errors="replace")
+            kept = [line for line in text.splitlines() if 0 <= _ticks(line) <= ticks]
+            atomic_text(self._stats, "".join(line + "\n" for line in kept))
+        self._hook = threading.excepthook
+        threading.excepthook = self._on_thread_error
+        with writing(self._tb_folder):
+            self._writer = SummaryWriter(str(self._tb_folder), purge_step=ticks + 1)
 
     def start_stage(self, name: str, iterations: int | None) -> None:
         """iterations: length of the stage, None when it is limited by time."""
@@ -71,13 +88,18 @@ class Monitor:
             self._said = now
             self._console.print(f"stage {self._name}: {share:4.0%}, {text}")
 
+    def say(self, line: str) -> None:
+        """Something a person should know at once."""
+        self._console.print(line)
+
     def scalars(self, stage: str, position: Mapping[str, Any], losses: Mapping[str, float]) -> None:
         """One line of stats.jsonl: the position and mean losses since the last line."""
         line = {"name": stage, **position, **losses}
-        with self._stats.open("a", encoding="utf-8") as file:
+        with writing(self._stats), self._stats.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        for name, value in losses.items():
-            self._writer.add_scalar(f"{stage}/{name}", value, position["ticks"])
+        with self._events() as events:
+            for name, value in losses.items():
+                events.add_scalar(f"{stage}/{name}", value, position["ticks"])
 
     @torch.no_grad()
     def images(self, detector: Detector, x: Tensor, stage: str, ticks: int) -> None:
@@ -90,25 +112,42 @@ class Monitor:
         generated = detector.generate(GRID_PATCHES)
         if generated is not None:
             panels["generated"] = (generated + 1) / 2
-        for name, panel in panels.items():
-            self._writer.add_image(f"{stage}/{name}", make_grid(panel.float().clamp(0, 1), nrow=4), ticks)
-
-    def rewind(self, ticks: int) -> None:
-        """Forget what was logged after a checkpoint that training resumes from."""
-        if self._stats.is_file():
-            lines = self._stats.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["ticks"] <= ticks]
-            self._stats.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self._writer.close()
-        self._writer = SummaryWriter(str(self._tb_folder), purge_step=ticks + 1)
+        with self._events() as events:
+            for name, panel in panels.items():
+                events.add_image(f"{stage}/{name}", make_grid(panel.float().clamp(0, 1), nrow=4), ticks)
 
     def flush(self) -> None:
-        self._writer.flush()
+        with self._events() as events:
+            events.flush()
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self._writer.close()
+        try:
+            if self._writer is not None:
+                with self._events() as events:
+                    events.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _on_thread_error(self, args: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread hands its error to the next one who writes, who reports it: no traceback beside that."""
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            self._hook(args)
+
+    @contextmanager
+    def _events(self) -> Iterator[SummaryWriter]:
+        assert self._writer is not None
+        with writing(self._tb_folder):
+            yield self._writer
+
+
+def _ticks(line: str) -> int:
+    """Of a line of stats.jsonl; -1 of one that was not written to its end."""
+    try:
+        return int(json.loads(line)["ticks"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return -1
 
 
 def _clock(seconds: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inspect_gan.ablation.folder import CellFolder, Outcome, Usage, locked
+from inspect_gan.ablation.folder import CellFolder, Outcome, Usage
 from inspect_gan.ablation.supervise import Job, supervise
 from inspect_gan.errors import InspectGanError
 
@@ -143,14 +143,6 @@ def test_cells_die_with_their_supervisor(folder: CellFolder, fake: Fake, tmp_pat
     assert gone(child)
     assert folder.result() is None
     assert folder.usage().attempts == 1
-
-
-def test_a_lock_is_held_by_one_and_ends_with_it(tmp_path: Path) -> None:
-    lock, refused = tmp_path / "lock", pytest.raises(InspectGanError, match="taken")
-    with locked(lock, "taken"), refused, locked(lock, "taken"):
-        pass
-    with locked(tmp_path / "lock", "taken"):
-        pass
 
 
 def test_a_damaged_result_is_named(folder: CellFolder) -> None:

@@ -1,8 +1,10 @@
-"""Makes the files that later versions must be able to read: `python tests/compatibility/make.py`, once per format.
+"""Makes the files that later versions must be able to read: `python tests/compatibility/make.py [DETECTOR ...]`, once
+per format, of all detectors unless some are named.
 
 Those of earlier formats are never made again: they prove that what was written long ago still gives the same maps.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def main() -> None:
     out.mkdir()
     good = [render(160, 160, seed).pixels for seed in range(2)]
     image = render(64, 48, 2, defects=["clump"]).pixels
-    for name in detectors.names():
+    for name in sys.argv[1:] or detectors.names():
         own = ["detector.search_steps=3"] if name == "anogan" else []
         with tempfile.TemporaryDirectory() as folder:
             inspector = Inspector.fit(good, load_config(name, [*SETTINGS, *own]), out=Path(folder) / "run")

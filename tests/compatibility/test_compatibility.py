@@ -45,6 +45,7 @@ def test_calibration_is_the_same_when_made_again(run: Path, tmp_path: Path) -> N
     check(Inspector.load(copy), maps.pop("image"), maps)
 
 
-def test_exported_file() -> None:
-    maps = expected(HERE / "inspect-gan-1" / "ganomaly")
-    check(ExportedInspector(HERE / "inspect-gan-1" / "ganomaly.onnx"), maps["image"], {"res_ssim": maps["res_ssim"]})
+@pytest.mark.parametrize("file", sorted(HERE.glob("*/*.onnx")), ids=lambda file: file.parent.name)
+def test_exported_file(file: Path) -> None:
+    maps = expected(file.parent / "ganomaly")
+    check(ExportedInspector(file), maps["image"], {"res_ssim": maps["res_ssim"]})

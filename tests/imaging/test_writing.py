@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from inspect_gan.errors import InspectGanError
-from inspect_gan.imaging import atomic_bytes, atomic_file, atomic_text, read_raw, write_png, write_tiff
+from inspect_gan.imaging import (
+    atomic_bytes,
+    atomic_file,
+    atomic_text,
+    make_folder,
+    read_raw,
+    remove_unfinished,
+    write_png,
+    write_tiff,
+)
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n\0\xff" * 1000])
@@ -74,7 +83,21 @@ def test_folders_that_cannot_be_written_to_are_reported(tmp_path: Path) -> None:
     with pytest.raises(InspectGanError, match="folder: cannot be written"):
         atomic_text(tmp_path / "folder", "x")
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["inner"]
+    with pytest.raises(InspectGanError, match="file: cannot be written"):
+        make_folder(tmp_path / "file")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    others = [tmp_path / name for name in ("a.txt", ".hidden.tmp", f".{'0' * 31}.tmp", f"{'0' * 32}.tmp")]
+    for path in (*others, tmp_path / f".{'0' * 32}.tmp"):
+        path.write_text("half")
+    with atomic_file(tmp_path / "b.txt") as file:
+        file.write(b"new")
+        make_folder(tmp_path)  # as another process would
+    assert set(tmp_path.iterdir()) == {*others, tmp_path / "b.txt"}
+    assert (tmp_path / "b.txt").read_text() == "new"
+    remove_unfinished(tmp_path / "missing")
 
 
 IMAGES = st.sampled_from([np.uint8, np.uint16]).flatmap(

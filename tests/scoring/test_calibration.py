@@ -1,7 +1,9 @@
 """Thresholds from normal material."""
 
 import dataclasses
+import errno
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -130,22 +132,58 @@ def test_too_little_material_names_the_remedy() -> None:
         calibrate([np.random.default_rng(0).random((64, 64))], "s", MAPS, 0.01, block=32)
 
 
+def made(rate: float = 0.1) -> Calibration:
+    return calibrate([np.random.default_rng(0).random((320, 320))], "s", MAPS, rate, block=32)
+
+
+def never() -> Calibration:
+    raise AssertionError("it is stored already")
+
+
 def test_file_keeps_one_entry_per_setting(tmp_path: Path) -> None:
-    raw = np.random.default_rng(0).random((320, 320))
-    calls = 0
-
-    def make(rate: float) -> Calibration:
-        nonlocal calls
-        calls += 1
-        return calibrate([raw], "s", MAPS, rate, block=32)
-
     path = tmp_path / "calibration.json"
-    first = CalibrationFile(path).get("s", MAPS, 0.1, lambda: make(0.1))
-    again = CalibrationFile(path).get("s", MAPS, 0.1, lambda: make(0.1))
-    other = CalibrationFile(path).get("s", MAPS, 0.2, lambda: make(0.2))
-    assert (first, calls) == (again, 2)
+    first = CalibrationFile(path, "w").get("s", MAPS, 0.1, made)
+    again = CalibrationFile(path, "w").get("s", MAPS, 0.1, never)
+    other = CalibrationFile(path, "w").get("s", MAPS, 0.2, lambda: made(0.2))
+    assert first == again
     assert other.threshold < first.threshold
     assert len(json.loads(path.read_text())["calibrations"]) == 2
     path.write_text("{")
     with pytest.raises(InspectGanError, match="damaged"):
-        CalibrationFile(path)
+        CalibrationFile(path, "w")
+
+
+def test_calibrations_of_other_weights_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    CalibrationFile(path, "first").get("s", MAPS, 0.1, made)
+    CalibrationFile(path, "longer").get("s", MAPS, 0.2, lambda: made(0.2))
+    CalibrationFile(path, "longer").get("s", MAPS, 0.2, never)
+    calls: list[int] = []
+    CalibrationFile(path, "longer").get("s", MAPS, 0.1, lambda: calls.append(1) or made())  # type: ignore[func-returns-value]
+    assert calls
+
+
+def test_two_processes_keep_each_others_entries(tmp_path: Path) -> None:
+    one, other = (CalibrationFile(tmp_path / "calibration.json", "w") for _ in range(2))
+    one.get("s", MAPS, 0.1, made)
+    other.get("s", MAPS, 0.2, lambda: made(0.2))
+    third = CalibrationFile(tmp_path / "calibration.json", "w")
+    assert third.get("s", MAPS, 0.1, never).target_fpr == 0.1
+    assert third.get("s", MAPS, 0.2, never).target_fpr == 0.2
+
+
+@pytest.mark.parametrize(("number", "kept_going"), [(errno.EROFS, True), (errno.EACCES, True), (errno.ENOSPC, False)])
+def test_a_read_only_run_can_be_calibrated(
+    number: int, kept_going: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    file = CalibrationFile(tmp_path / "calibration.json", "w")
+    if kept_going:
+        assert file.get("s", MAPS, 0.1, made) == made()
+        assert "read-only" in caplog.text
+    else:
+        with pytest.raises(InspectGanError, match="No space left"):
+            file.get("s", MAPS, 0.1, made)

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from inspect_gan.config import make_config
 from inspect_gan.detector import Detector, detectors
@@ -228,3 +229,65 @@ def test_every_strip_of_a_map_is_scored_in_the_wanted_precision(monkeypatch: pyt
         assert {made.dtype for made in seen} == {wanted}
     network = dense.DenseNetwork(predictor.detector.encoder, 32)  # type: ignore[arg-type]
     assert len(list(network.strips(torch.zeros(1, 150, 64), Grid(150, 64, 32, 4)))) > 1
+
+
+def starve(monkeypatch: pytest.MonkeyPatch, limit: int) -> list[int]:
+    """Let convolutions of more than so many numbers run out of memory; the sizes of those that did."""
+    refused: list[int] = []
+    convolve = nn.Conv2d.forward
+    dense_convolve = F.conv2d
+
+    def check(x: Tensor) -> None:
+        if x.numel() > limit:
+            refused.append(x.numel())
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def forward(self: nn.Conv2d, x: Tensor) -> Tensor:
+        check(x)
+        return convolve(self, x)
+
+    def functional(x: Tensor, *rest: Any) -> Tensor:
+        check(x)
+        return dense_convolve(x, *rest)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", forward)
+    monkeypatch.setattr(dense.F, "conv2d", functional)
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("score", "limit"), [("res_l1", 12 * 32 * 32), ("enc_mse", 12 * 32 * 32)], ids=["batches", "shared work"]
+)
+def test_want_of_memory_halves_the_work_and_changes_no_map(
+    score: str, limit: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = Image(np.random.default_rng(0).random((150, 130, 1), dtype=np.float32), 32)
+    settings = MapSettings(4)
+    wanted, _, patches = trained(64).maps_and_patches(image, [score], settings)
+    refused = starve(monkeypatch, limit)
+    predictor = trained(64)
+    found, _, again = predictor.maps_and_patches(image, [score], settings)
+    np.testing.assert_allclose(found[score], wanted[score], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(again[score], patches[score], rtol=1e-4, atol=1e-6)
+    assert "not enough memory on cpu (CUDA out of memory" in caplog.text
+    n = len(refused)
+    assert 1 <= n == len(caplog.records)
+    predictor.score_maps(image, [score], settings)  # what was learned is kept
+    assert len(refused) == n
+
+
+def test_an_image_for_which_no_batch_is_small_enough_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    starve(monkeypatch, 32 * 32 - 1)
+    image = Image(np.zeros((40, 40, 1), dtype=np.float32), 32)
+    for score in ("res_l1", "enc_mse"):
+        with pytest.raises(InspectGanError, match="not enough memory on cpu for this image"):
+            trained(8).score_maps(image, [score], MapSettings(8))
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(nn.Conv2d, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        trained(8).score_maps(Image(np.zeros((40, 40, 1), dtype=np.float32), 32), ["res_l1"], MapSettings(8))

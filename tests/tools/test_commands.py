@@ -1,9 +1,12 @@
 """The commands as a user runs them: results, one-line errors, exit codes."""
 
 import csv
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +15,16 @@ import tifffile
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from inspect_gan.evaluation.figures import FIGURES
+from inspect_gan.imaging import Image
+from inspect_gan.inspector import Inspector
+from inspect_gan.locks import locked
+from inspect_gan.reporting.pictures import overlay
 from inspect_gan.tools.cli import main
 
+RESULT_FILES = {
+    *(".lock", "maps", "masks", "overlays"),
+    *("results.csv", "regions.csv", "results.json", "report.html"),
+}
 TINY = ["detector.width=4", "detector.nz=8", "training.batch_size=8"]
 
 
@@ -24,6 +35,11 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     captured = capsys.readouterr()
     code = stop.value.code
     return (0 if code is None else int(code)), captured.out, captured.err
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +162,101 @@ def test_bad_images_are_rows_and_the_others_go_on(
     assert "0text.png" in rows["0text.png"]["error"]
     assert "smaller than the patch" in rows["tiny.png"]["error"]
     assert sum(row["verdict"] != "ERROR" for row in rows.values()) == 2
+
+
+def test_strict_stops_at_the_first_bad_image_and_goes_on_once_it_is_mended(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(data / "test" / "defect", images)
+    good = sorted(images.iterdir())
+    bad = images / f"{good[0].stem}a.png"  # the second in order
+    bad.write_text("this is not a picture")
+    arguments = ["defect_map", trained, images, "--out", tmp_path / "maps", "--strict"]
+    code, out, err = run(capsys, *arguments)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert bad.name in err and "--strict" in err
+    assert [Path(row["image"]).name for row in rows_of(tmp_path / "maps")] == [good[0].name]
+    assert (tmp_path / "maps" / "report.html").is_file()
+    finished = (tmp_path / "maps" / "maps" / f"{good[0].stem}.tiff").stat()
+    shutil.copy(good[1], bad)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert "1 of 3 images are finished already" in out
+    assert len(rows_of(tmp_path / "maps")) == 3
+    assert (tmp_path / "maps" / "maps" / f"{good[0].stem}.tiff").stat().st_ino == finished.st_ino
+    # A finished inspection begins anew.
+    assert "finished already" not in run(capsys, *arguments)[1]
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == RESULT_FILES
+
+
+def test_whatever_is_wrong_with_one_image_the_others_are_inspected(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sorted((data / "test" / "defect").iterdir())[0].name
+
+    def faulty(image: Image, *rest: Any) -> np.ndarray:
+        if image.path is not None and image.path.name == first:
+            raise ZeroDivisionError("nobody thought of that")
+        return overlay(image, *rest)
+
+    monkeypatch.setattr("inspect_gan.inspection.overlay", faulty)
+    code, out, err = run(capsys, "defect_map", trained, data / "test" / "defect", "--out", tmp_path / "maps")
+    assert code == 2
+    assert "Traceback" not in out + err
+    errors = {Path(row["image"]).name: row["error"] for row in rows_of(tmp_path / "maps") if row["error"]}
+    assert errors.keys() == {first}
+    assert errors[first].endswith("ZeroDivisionError: nobody thought of that")
+
+
+def test_one_process_inspects_into_a_folder(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["defect_map", trained, data / "test", "--out", tmp_path / "maps"]
+    with locked(tmp_path / "maps" / ".lock"):
+        code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "another process inspects into" in err
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == [".lock"]
+
+
+def test_longer_training_makes_a_new_threshold(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    settings = ["data.holdout_fraction=0.4", "scoring.target_fpr=0.05", *TINY]
+    train = ["train", "--data", data, "--out", out, *settings]
+    assert run(capsys, *train, "--steps", "3")[0] == 0
+    first = json.loads((out / "calibration.json").read_text())["calibrations"]
+    assert run(capsys, *train, "--steps", "30", "--resume")[0] == 0
+    second = json.loads((out / "calibration.json").read_text())["calibrations"]
+    assert len(first) == len(second) == 1
+    assert first[0]["threshold"] != second[0]["threshold"]
+    fresh = Inspector.load(out)
+    (out / "calibration.json").unlink()
+    assert fresh.calibration().threshold == Inspector.load(out).calibration().threshold == second[0]["threshold"]
+
+
+def test_nothing_to_resume(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "train", "--data", data, "--out", tmp_path / "run", "--resume")
+    assert code == 2
+    assert "holds no run to go on with: train without --resume" in err
+    (tmp_path / "file").touch()
+    code, _, err = run(capsys, "train", "--data", data, "--out", tmp_path / "file")
+    assert code == 2
+    assert "file is a file" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_errors_of_the_system_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stalled(path: Path) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    monkeypatch.setattr("inspect_gan.inspection.open_inspector", stalled)
+    code, out, err = run(capsys, "defect_map", tmp_path, tmp_path, "--out", tmp_path / "maps")
+    assert code == 2
+    assert err.startswith("error: ") and "Stale file handle" in err
+    assert "Traceback" not in out + err
 
 
 def test_fail_on_ng(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

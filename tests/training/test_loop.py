@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from inspect_gan.config import Config, load_config
 from inspect_gan.detector import detectors
 from inspect_gan.errors import InspectGanError, UnhealthyTraining
 from inspect_gan.imaging import Image
-from inspect_gan.run import load_weights
+from inspect_gan.locks import locked
+from inspect_gan.run import load_record, load_weights
 from inspect_gan.training import loop
 from inspect_gan.training.fit import Source, fit_run
 from inspect_gan.training.loop import Interrupted, Trainer, budgets
@@ -46,6 +49,16 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return detector.state_dict()
 
 
+def stats(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+
+
+def assert_same_weights(run: Path, other: Path) -> None:
+    one, two = weights(run), weights(other)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
 @pytest.mark.parametrize("name", detectors.names())
 def test_resumed_run_equals_uninterrupted_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config(f"detector.name={name}", "training.steps=10")
@@ -68,13 +81,8 @@ def test_resumed_run_equals_uninterrupted_run(name: str, tmp_path: Path, monkeyp
         assert not (tmp_path / "parts" / "weights.safetensors").exists()
     fit_run(sources(), settings, tmp_path / "parts", resume=True)
 
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    lines = [
-        [json.loads(line) for line in (tmp_path / run / "stats.jsonl").read_text().splitlines()]
-        for run in ("whole", "parts")
-    ]
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+    lines = [stats(tmp_path / run) for run in ("whole", "parts")]
     for line in (*lines[0], *lines[1]):
         del line["seconds"], line["total_seconds"]
     assert lines[0] == lines[1]
@@ -126,6 +134,137 @@ def test_nan_ends_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     assert UnhealthyTraining.exit_code == 3
     assert not (tmp_path / "bad" / "state.pt").exists()
     assert (tmp_path / "run" / "state.pt").read_bytes() == before
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, tick: int, how: Callable[[Trainer], None]) -> None:
+    """Let `how` change a trainer after so many steps, behind finite losses."""
+    step = Trainer._step
+
+    def spoilt(self: Trainer, *args: object) -> None:
+        step(self, *args)  # type: ignore[arg-type]
+        if self.position.ticks == tick:
+            how(self)
+
+    monkeypatch.setattr(Trainer, "_step", spoilt)
+
+
+@torch.no_grad()
+def ruin_weights(trainer: Trainer) -> None:
+    next(trainer.detector.decoder.parameters()).fill_(float("inf"))  # type: ignore[operator, union-attr]
+
+
+def explode_gradients(trainer: Trainer) -> None:
+    """Squares beyond float32 in Adam's second moment: the weight would stand still for ever."""
+    moments = next(iter(trainer._optimizers["generator"].state.values()))
+    moments["exp_avg_sq"].fill_(float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("how", "what"), [(ruin_weights, "weights of decoder"), (explode_gradients, "gradients of generator")]
+)
+def test_a_checkpoint_is_never_replaced_by_a_spoilt_one(
+    how: Callable[[Trainer], None], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = ["training.log_every=1000", "training.checkpoint_minutes=1e-6", "training.steps=12"]
+    spoil(monkeypatch, 12, how)  # two steps an iteration: in the sixth
+    with pytest.raises(UnhealthyTraining, match=f"{what} is no longer a finite number.*last good checkpoint is kept"):
+        fit_run(sources(), config(*often), tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert state["position"]["iteration"] == 5
+    assert all(torch.isfinite(value).all() for value in state["detector"].values())
+    monkeypatch.undo()
+    fit_run(sources(), config(*often), tmp_path / "run", resume=True)
+    fit_run(sources(), config(*often), tmp_path / "whole")
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+def test_the_last_checkpoint_before_a_collapse_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alike: list[int] = []
+    monkeypatch.setattr(loop, "TOO_SHORT", 3)
+    monkeypatch.setattr(loop, "varies", lambda detector, x, reconstructs: len(alike) < 5 and not alike.append(1))  # type: ignore[func-returns-value]
+    console = Console(file=(tmp_path / "log").open("w"), width=300)
+    settings = config("training.checkpoint_minutes=1e-6", "training.steps=12")
+    fit_run(sources(), settings, tmp_path / "run", console=console)
+    console.file.close()
+    # Looked at from the third iteration on, alive five times.
+    assert (tmp_path / "log").read_text().count("has collapsed") == 1
+    kept = torch.load(tmp_path / "run" / "state_healthy.pt", weights_only=True)
+    assert (kept["position"]["iteration"], kept["alive"]) == (7, True)
+
+    # It is a checkpoint like any other: training can end there.
+    (tmp_path / "run" / "state_healthy.pt").replace(tmp_path / "run" / "state.pt")
+    fit_run(sources(), config("training.checkpoint_minutes=1e-6", "training.steps=7"), tmp_path / "run", resume=True)
+    fit_run(sources(), config("training.steps=7"), tmp_path / "short")
+    assert_same_weights(tmp_path / "run", tmp_path / "short")
+
+
+def test_want_of_memory_is_reported_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(trainer: Trainer) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore")
+
+    spoil(monkeypatch, 12, no_memory)
+    settings = config("training.checkpoint_minutes=1e-6", "training.steps=12")
+    with pytest.raises(InspectGanError, match=r"batch_size=8 \(CUDA out of memory.*batch_size=4; the last checkpoint"):
+        fit_run(sources(), settings, tmp_path / "run")
+    monkeypatch.undo()
+    fit_run(sources(), settings, tmp_path / "run", resume=True)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    fit_run(sources(), config("training.steps=4"), tmp_path / "whole")
+    run = tmp_path / "run"
+    fit_run(sources(), config("training.steps=3"), run)
+    for name in ("state.pt", "weights.safetensors", "health.json", "held_out.npz"):
+        (run / name).unlink()
+    fit_run(sources(), config("training.steps=4"), run, resume=True)
+    assert_same_weights(run, tmp_path / "whole")
+    assert [line["iteration"] for line in stats(run)] == [3, 4]
+
+    # Even before its configuration was written: hidden files are no run, and nothing is resumed by mistake.
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / f".{'0' * 32}.tmp").write_text("half")
+    fit_run(sources(), config("training.steps=4"), tmp_path / "empty", resume=True)
+    assert_same_weights(tmp_path / "empty", tmp_path / "whole")
+    assert not list((tmp_path / "empty").glob("*.tmp"))
+    (run / "state.pt").unlink()
+    with pytest.raises(InspectGanError, match=r"nothing to resume: .*state\.pt"):
+        fit_run(sources(), config("training.steps=4"), run, resume=True)
+
+
+def test_a_longer_budget_is_part_of_the_run(tmp_path: Path) -> None:
+    fit_run(sources(), config("training.steps=4"), tmp_path / "run")
+    fit_run(sources(), config("training.steps=8"), tmp_path / "run", resume=True)
+    assert load_record(tmp_path / "run" / "config.yaml")[0].training.steps == 8
+
+
+def test_the_same_training_gives_the_same_files(tmp_path: Path) -> None:
+    names = ("weights.safetensors", "health.json", "held_out.npz")
+    settings = config("detector.name=rcgan", "training.steps=4")
+    for run in ("a", "b"):
+        fit_run(sources(), settings, tmp_path / run)
+    fit_run(sources(), settings, tmp_path / "b", resume=True)  # finished already
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_line_of_statistics_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
+    fit_run(sources(), config("training.steps=3"), tmp_path / "run")
+    with (tmp_path / "run" / "stats.jsonl").open("a") as file:
+        file.write('{"name": "gan", "it')
+    fit_run(sources(), config("training.steps=6"), tmp_path / "run", resume=True)
+    assert [line["iteration"] for line in stats(tmp_path / "run")] == [3, 6]
+
+
+def test_one_process_trains_in_a_run(tmp_path: Path) -> None:
+    fit_run(sources(), config("training.steps=2"), tmp_path / "run")
+    (tmp_path / "new").mkdir()
+    for run, resume in (("run", True), ("new", False)):
+        with (
+            locked(tmp_path / run / ".lock"),
+            pytest.raises(InspectGanError, match="another process trains in"),
+        ):
+            fit_run(sources(), config("training.steps=4"), tmp_path / run, resume=resume)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
 
 
 def test_budgets_follow_the_stages() -> None:
