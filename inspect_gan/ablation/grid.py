@@ -133,6 +133,8 @@ def load_grid(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Grid, 
     if isinstance(data, dict):
         values["data"] = {name: _beside(path.parent, entry) for name, entry in data.items()}
     apply_overrides(values, lines, overrides)
+    if "data" not in values:
+        raise InspectGanError(f"{path}: the grid names no data: add, say, `data: {{nanofibres: {{draw: {{}}}}}}`")
     grid = validate(Grid, values, "", lines)
     _check_keys(grid)
     return grid, lines

@@ -78,3 +78,11 @@ def test_unknown_grid_names_the_nearest_packaged_one() -> None:
 def test_packaged_grids_are_not_configurations_of_runs() -> None:
     assert set(packaged_configs("ablations")) == {"thesis_tricks", "objectives", "penalty"}
     assert not set(packaged_configs("ablations")) & set(packaged_configs())
+
+
+def test_a_grid_without_data_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("axes: {detector: [bigan]}\n")
+    with pytest.raises(InspectGanError, match=r"grid\.yaml: the grid names no data"):
+        load_grid(path)
+    assert list(load_grid(path, ["data={a: {draw: {}}}"])[0].data) == ["a"]
