@@ -67,7 +67,7 @@ class CellFolder:
         self.path = path
 
     def identity(self) -> dict[str, Any]:
-        return json.loads((self.path / CELL).read_text(encoding="utf-8"))
+        return read_json(self.path / CELL)
 
     def usage(self) -> Usage:
         return self._read(USAGE, Usage) or Usage()

@@ -19,6 +19,7 @@ from inspect_gan.ablation.folder import CELL, CELLS
 from inspect_gan.ablation.grid import Grid, Level, axes_of, flat
 from inspect_gan.config import DEFAULT_DETECTOR, Config, make_config, packaged_configs, place_of, put, read_values
 from inspect_gan.detector import Detector, detectors
+from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import atomic_text
 from inspect_gan.objectives import objectives
@@ -165,7 +166,7 @@ def planned_scores(out: Path, key: str) -> set[str]:
 
 def read_plan(out: Path) -> dict[str, Any]:
     """What `write_plan` wrote to plan.json."""
-    return json.loads((out / PLAN).read_text(encoding="utf-8"))
+    return read_json(out / PLAN)
 
 
 def _config(grid: Grid, levels: Sequence[Level], lines: Mapping[str, str]) -> Config | str:
