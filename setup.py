@@ -24,7 +24,7 @@ setup(
     package_dir={"inspect_gan": "inspect_gan", "inspect_gan.configs": "configs"}
     | {f"inspect_gan.{room}": room for room in OUTSIDE},
     package_data={
-        "inspect_gan.configs": ["*.yaml", "ablations/*.yaml"],
+        "inspect_gan.configs": ["*.yaml", "ablations/*.yaml", "nanotwice/*.yaml"],
         "inspect_gan.reporting": ["*.html"],
         "inspect_gan.ablation": ["*.html"],
     },

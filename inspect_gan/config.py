@@ -25,6 +25,8 @@ from inspect_gan.settings import Settings
 
 DEFAULT_DETECTOR = "ganomaly"
 GRIDS = "ablations"  # folder of the packaged grids of `ablate`
+RECIPES = "nanotwice"  # folder of what the detectors need on such material
+DEFAULT_RECIPE = f"{RECIPES}/ganomaly"
 MAX_BATCH = 2**16  # patches
 
 _SHOWN = reprlib.Repr()  # values in messages, the long ones shortened
@@ -137,8 +139,10 @@ def takes_penalty(detector: type[Detector]) -> bool:
 
 
 def packaged_configs(folder: str = "") -> list[str]:
-    """Names of the configurations that come with the package. folder: "" for runs, or GRIDS."""
-    return sorted(entry.name[:-5] for entry in _packaged(folder).iterdir() if entry.name.endswith(".yaml"))
+    """Names of the configurations that come with the package. folder: "" for runs, recipes with RECIPES/ before their
+    names, or GRIDS."""
+    names = sorted(entry.name[:-5] for entry in _packaged(folder).iterdir() if entry.name.endswith(".yaml"))
+    return names if folder else names + [f"{RECIPES}/{name}" for name in packaged_configs(RECIPES)]
 
 
 def load_config(source: str | Path | None, overrides: Iterable[str] = ()) -> Config:

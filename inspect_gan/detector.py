@@ -200,11 +200,6 @@ class DetectorSettings(Settings):
     minibatch_std: bool = False
 
 
-def with_total(terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Loss terms, already weighted, with their sum as "total"."""
-    return {"total": torch.stack([term.float() for term in terms.values()]).sum(), **terms}
-
-
 class Detector(nn.Module, ABC):
     """Base class of all detectors.
 
@@ -238,6 +233,11 @@ class Detector(nn.Module, ABC):
     ):
         super().__init__()
         self.settings = settings
+        if settings.minibatch_std and getattr(settings, "critic", "patch") == "pixels":
+            raise InspectGanError(
+                "a discriminator of pixels has no last layer that could see the spread of a batch: set "
+                "detector.minibatch_std=false or detector.critic=patch"
+            )
         self.check_objective(objective.name)
         self.shape = shape
         self.objective = objective

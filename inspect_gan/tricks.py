@@ -54,6 +54,9 @@ TRICKS: dict[str, Trick] = {
     "gradient_clipping": Trick(
         "gradients of a phase scaled to a norm of at most 1", {"training.clip_grad": 1.0}, {"training.clip_grad": None}
     ),
+    "drawn_defects": Trick(
+        "an autoencoder mends defects drawn on its input", {"tricks.drawn_defects": 0.7}, {"tricks.drawn_defects": 0.0}
+    ),
     "augmentation": Trick(
         "flips and quarter turns of training patches", {"data.augment": "d4"}, {"data.augment": "none"}
     ),

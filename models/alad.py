@@ -23,16 +23,15 @@ from inspect_gan.detector import (
     Score,
     Stage,
     detectors,
-    with_total,
 )
 from inspect_gan.models import networks
-from inspect_gan.objectives import Game, Objective, TrickSettings, objectives
-from inspect_gan.objectives.penalties import PenaltySettings, penalise_critic, penalise_encoder
+from inspect_gan.objectives import Game, Objective, TrickSettings, objectives, with_total
+from inspect_gan.objectives.penalties import PairPenaltySettings, critic_losses, penalise_encoder
 from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance
 
 
-class ALADSettings(PenaltySettings, DetectorSettings):
+class ALADSettings(PairPenaltySettings, DetectorSettings):
     """spectral_norm: on E, D_xz, D_xx and D_zz, all layers but the last of each. minibatch_std: in D_xz.
     critic_steps: those of D_xz, and of the other two where `objective_all` is set. dropout: in the discriminators.
     allow_zz: train with D_zz. xx_concat: how D_xx sees its two patches, as channels or one above the other.
@@ -99,6 +98,7 @@ class ALAD(PriorDetector):
 
     settings_class = ALADSettings
     settings: ALADSettings
+    discriminator_xz: networks.AnyCritic
     view_class = ALADView
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating"), NATURAL),
@@ -126,7 +126,11 @@ class ALAD(PriorDetector):
         norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
         self.generator = networks.generator_dcgan(c, size, nz, width)
         self.encoder = encoder(c, size, nz, width)
-        self.discriminator_xz = critic_xz(c, size, nz, width, norm, settings.dropout, **self.critic_head())
+        self.discriminator_xz = (
+            networks.PixelCritic(c, width, norm, nz)
+            if settings.critic == "pixels"
+            else critic_xz(c, size, nz, width, norm, settings.dropout, **self.critic_head())
+        )
         self.discriminator_xx = networks.critic_xx(c, size, width, settings.dropout, concat=settings.xx_concat)
         self.discriminator_zz = networks.critic_zz(nz, width, settings.dropout) if settings.allow_zz else None
         self.apply(networks.init_normal)
@@ -187,8 +191,7 @@ class ALAD(PriorDetector):
     def _xz_loss(self, batch: Batch) -> dict[str, Tensor]:
         z_enc, x_fake, z = self._drawn(batch)
         pairs = [self.game.seen(batch.x), z_enc], [self.game.seen(x_fake), z]
-        losses = with_total(self.game.critic_terms(self.discriminator_xz, *pairs))
-        return penalise_critic(losses, self.game, self.discriminator_xz, self.encoder, batch.x, self.settings)
+        return critic_losses(self.game, self.discriminator_xz, *pairs, self.settings, self.encoder)
 
     def _xx_loss(self, batch: Batch) -> dict[str, Tensor]:
         x_rec, seen = self.generator(self._drawn(batch)[0]), self.game.seen(batch.x)

@@ -228,7 +228,11 @@ class AnoGAN(LatentGAN):
         c, size, width = shape.channels, shape.size, settings.width
         kind: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
         self.generator = networks.generator_dcgan(c, size, settings.nz, width)
-        self.discriminator = critic(c, size, width, kind, **self.critic_head())
+        self.discriminator = (
+            networks.PixelCritic(c, width, kind)
+            if settings.critic == "pixels"
+            else critic(c, size, width, kind, **self.critic_head())
+        )
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)

@@ -21,11 +21,10 @@ from inspect_gan.detector import (
     Score,
     Stage,
     detectors,
-    with_total,
 )
 from inspect_gan.models import networks
-from inspect_gan.objectives import Objective, TrickSettings
-from inspect_gan.objectives.penalties import PenaltySettings, penalise_critic, penalise_encoder
+from inspect_gan.objectives import Objective, TrickSettings, with_total
+from inspect_gan.objectives.penalties import PairPenaltySettings, critic_losses, penalise_encoder
 from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance, l1
 
@@ -34,7 +33,7 @@ DROPOUT = 0.5
 LOG_VARIANCE = (-10.0, 5.0)
 
 
-class BiGANSettings(PenaltySettings, DetectorSettings):
+class BiGANSettings(PairPenaltySettings, DetectorSettings):
     """w_fm: weight of feature matching, mean ||f(x, E(x)) - f(G(z), z)||_2, in the generator's loss.
 
     w_rec: weight of ||x - x'||_1 in score `comb`. stochastic_encoder: E gives mean and variance of a code, as in ALI.
@@ -100,6 +99,7 @@ class BiGAN(PriorDetector):
 
     settings_class = BiGANSettings
     settings: BiGANSettings
+    discriminator: networks.AnyCritic
     view_class = BiGANView
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), NATURAL),
@@ -124,7 +124,11 @@ class BiGAN(PriorDetector):
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         self.generator = networks.generator_dcgan(c, size, nz, width)
         self.encoder = encoder(c, size, nz, width, stochastic=settings.stochastic_encoder)
-        self.discriminator = critic(c, size, nz, width, **self.critic_head())
+        if settings.critic == "pixels":
+            norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
+            self.discriminator = networks.PixelCritic(c, width, norm, nz)
+        else:
+            self.discriminator = critic(c, size, nz, width, **self.critic_head())
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)
@@ -165,8 +169,7 @@ class BiGAN(PriorDetector):
         z = batch.latent(self.settings.nz)
         real = [self.game.seen(batch.x), self.encoder(batch.x)]
         fake = [self.game.seen(self.generator(z)), z]
-        losses = with_total(self.game.critic_terms(self.discriminator, real, fake))
-        return penalise_critic(losses, self.game, self.discriminator, self.encoder, batch.x, self.settings)
+        return critic_losses(self.game, self.discriminator, real, fake, self.settings, self.encoder)
 
     def _generator_encoder_loss(self, batch: Batch) -> dict[str, Tensor]:
         z = batch.latent(self.settings.nz)

@@ -20,26 +20,25 @@ from inspect_gan.detector import (
     Stage,
     View,
     detectors,
-    with_total,
 )
 from inspect_gan.errors import InspectGanError
 from inspect_gan.models import networks
-from inspect_gan.objectives import Objective, Optimizer, Role, TrickSettings
+from inspect_gan.objectives import Objective, Optimizer, Role, TrickSettings, with_total
 from inspect_gan.objectives.energy import EnergyAdapter, EnergyMargin
 from inspect_gan.objectives.penalties import pulling_away
 from inspect_gan.scoring.fusion import Mixture
-from inspect_gan.scoring.residuals import distance
+from inspect_gan.scoring.residuals import distance, ssim
 
-MARGIN_RMS = 0.625
+MARGIN_RMS, MARGIN_SSIM = 0.625, 0.5
 
 
 class EBGANSettings(DetectorSettings):
-    """energy: "norm" ||a(x) - x||_2 or "mse", their mean square. w_pt: weight of the pulling-away term, pt_squared: of
-    squared cosines. g_steps: generator steps per discriminator step; None: 3, but 1 where critic_steps or the
+    """energy: "norm" ||a(x) - x||_2, "mse", their mean square, or "ssim", the mean of 1 - SSIM(x, a(x)). w_pt: weight
+    of the pulling-away term, pt_squared: of squared cosines. g_steps: generator steps per discriminator step; None: 3, but 1 where critic_steps or the
     objective ask for several discriminator steps. spectral_norm: on D's encoder."""
 
     spectral_norm: bool = True
-    energy: Literal["norm", "mse"] = "norm"
+    energy: networks.EnergyName = "norm"
     w_pt: float = Field(0.25, ge=0)
     pt_squared: bool = True
     g_steps: int | None = Field(None, ge=1)
@@ -102,8 +101,8 @@ class EBGAN(PriorDetector):
 
     Order: three generator steps, each with new z, then one discriminator step. Margin, unless `objective.margin` gives
     it: an RMS error of 0.625 times the contrast c of the training patches (the running RMS of their standard
-    deviations), m = 0.625 c √(C S²), or 0.39 c² with energy "mse". `hinge_active` logs the share of generated patches
-    below it.
+    deviations), m = 0.625 c √(C S²), 0.39 c² with energy "mse", 0.5 with "ssim". `hinge_active` logs the share of
+    generated patches below it.
 
     Score: the energy. Reconstruction: a(x). The thesis feeds D's embedding to G, x' = G(e(x)), and scores `im1`,
     `im2`, `z1`, `z2`, although G was trained on N(0, I) and never on e(x).
@@ -211,7 +210,10 @@ class EBGAN(PriorDetector):
         }
 
     def _energy_score(self) -> dict[str, Score]:
-        return {"energy": Score("En(x), D's reproduction error", lambda v: v.energy)}
+        text = "En(x), D's reproduction error"
+        if self.settings.energy == "ssim":
+            return {"energy": Score(text, lambda v: ssim(v.x, v.decoded))}
+        return {"energy": Score(text, lambda v: v.energy)}
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
@@ -227,7 +229,8 @@ class EBGAN(PriorDetector):
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real = self.game.seen(batch.x)
         fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
-        real_energy, fake_energy = (self.discriminator.energies(x)[0] for x in (real, fake))
+        reproduction = self.discriminator.reproduce(self.game.spoilt(real))
+        real_energy, fake_energy = self.discriminator.energy(real, reproduction), self.discriminator.energies(fake)[0]
         if self.discriminator.adapter is not None:
             self.discriminator.adapter.observe(real_energy, fake_energy)
         self._fit_margin(batch.x)
@@ -244,5 +247,8 @@ class EBGAN(PriorDetector):
         if not isinstance(self.objective, EnergyMargin) or self.objective.settings.margin is not None:
             return
         self.discriminator.contrast.observe(x.float().flatten(1).var(dim=1, correction=0).mean().sqrt())
+        if self.settings.energy == "ssim":
+            self.objective.margin = MARGIN_SSIM
+            return
         rms = MARGIN_RMS * self.discriminator.contrast.value
         self.objective.margin = rms * x[0].numel() ** 0.5 if self.settings.energy == "norm" else rms.square()

@@ -17,11 +17,10 @@ from inspect_gan.detector import (
     Stage,
     View,
     detectors,
-    with_total,
 )
 from inspect_gan.models import networks
 from inspect_gan.models.ebgan import EBGAN, EBGANSettings, EBGANView
-from inspect_gan.objectives import Objective, Optimizer, TrickSettings
+from inspect_gan.objectives import Objective, Optimizer, TrickSettings, with_total
 from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance
 

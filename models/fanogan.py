@@ -92,7 +92,11 @@ class FAnoGAN(LatentGAN):
         super().__init__(shape, settings, objective, tricks)
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         self.generator = networks.generator_dcgan(c, size, nz, width)
-        self.discriminator = networks.critic_k5(c, size, width, "layer", **self.critic_head())
+        self.discriminator = (
+            networks.PixelCritic(c, width, "batch" if objective.batch_norm_in_critic else "layer")
+            if settings.critic == "pixels"
+            else networks.critic_k5(c, size, width, "layer", **self.critic_head())
+        )
         self.encoder = networks.encoder_k5(c, size, nz, width, smallest=2)
         if settings.enc_out == "tanh":
             self.encoder.append(torch.nn.Tanh())

@@ -19,16 +19,16 @@ from inspect_gan.detector import (
     Score,
     Stage,
     detectors,
-    with_total,
 )
 from inspect_gan.models import networks
 from inspect_gan.objectives import Objective, TrickSettings
+from inspect_gan.objectives.penalties import PenaltySettings, critic_losses
 from inspect_gan.scoring.fusion import Mixture
-from inspect_gan.scoring.residuals import mse
+from inspect_gan.scoring.residuals import mse, ssim
 
 
-class GanomalySettings(DetectorSettings):
-    """w_*: weights of the generator's terms. reductions: of w_con's and w_enc's terms, "mean" (the authors' code) or
+class GanomalySettings(PenaltySettings, DetectorSettings):
+    """w_*: weights of the generator's terms. w_ssim: of 1 - SSIM(x, x'), off. reductions: of w_con's and w_enc's terms, "mean" (the authors' code) or
     "norm" (the thesis). networks: kernels of 4×4 (the authors' code) or 5×5 px (the thesis); "k4_valid": 4×4, encoders
     and discriminator without padding, so that the overlapping patches of a map share their convolutions. spectral_norm:
     with networks "k5" on the convolutions of both encoders too.
@@ -37,6 +37,7 @@ class GanomalySettings(DetectorSettings):
     w_adv: float = Field(1.0, ge=0)
     w_con: float = Field(50.0, ge=0)
     w_enc: float = Field(1.0, ge=0)
+    w_ssim: float = Field(0.0, ge=0)
     adv_mode: Literal["features", "objective"] = "features"
     reductions: Literal["mean", "norm"] = "mean"
     networks: Literal["k4", "k4_valid", "k5"] = "k4"
@@ -84,6 +85,7 @@ class Ganomaly(Detector):
 
     settings_class = GanomalySettings
     settings: GanomalySettings
+    discriminator: networks.AnyCritic
     view_class = GanomalyView
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), DRIVES_D),
@@ -128,6 +130,8 @@ class Ganomaly(Detector):
             self.discriminator = networks.critic_k4(
                 c, size, width, norm, minibatch_std=settings.minibatch_std, padded=padded
             )
+        if settings.critic == "pixels":
+            self.discriminator = networks.PixelCritic(c, width, norm)
         self.plays_on_output = settings.adv_mode == "objective"
         self.apply(networks.init_normal)
         if settings.spectral_norm:
@@ -173,31 +177,31 @@ class Ganomaly(Detector):
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         cfg = self.settings
-        h = self.encoder(self.game.seen(batch.x))
+        h = self.encoder(self.game.spoilt(self.game.seen(batch.x)))
         x_rec = self.decoder(h)
         h_rec = self.encoder_rec(x_rec)
         batch.shared["x_rec"] = x_rec.detach()
-        out, features = self.discriminator.outputs(x_rec)
         if cfg.adv_mode == "objective":
-            adv = self.game.g_loss(out)
+            adv = self.game.g_loss(self.discriminator(x_rec))
         else:
-            adv = mse(self.discriminator.features(batch.x), features).mean()
+            adv = mse(self.discriminator.features(batch.x), self.discriminator.features(x_rec)).mean()
         difference, code_difference = (batch.x - x_rec).float(), (h - h_rec).float()
         if cfg.reductions == "mean":
             con, enc = difference.abs().mean(), code_difference.square().mean()
         else:
             con, enc = difference.abs().flatten(1).sum(1).mean(), code_difference.norm(dim=1).mean()
         total = cfg.w_adv * adv + cfg.w_con * con + cfg.w_enc * enc
-        return {"total": total, "adv": adv, "con": con, "enc": enc}
+        losses = {"adv": adv, "con": con, "enc": enc}
+        if cfg.w_ssim:
+            losses["ssim"] = ssim(batch.x, x_rec).mean()
+            total = total + cfg.w_ssim * losses["ssim"]
+        return {"total": total, **losses}
 
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         x_rec = batch.shared.get("x_rec")
         if x_rec is None:
             x_rec = self.reconstruct(self.game.seen(batch.x))
-        real_out, fake_out = self.discriminator(batch.x), self.discriminator(x_rec)
-        adversarial = 0.5 * self.game.d_loss(real_out, fake_out)
-        terms = self.game.regulariser(self.discriminator, [batch.x], [x_rec])
-        return with_total({"adversarial": adversarial, **terms})
+        return critic_losses(self.game, self.discriminator, [batch.x], [x_rec], self.settings, weight=0.5)
 
     def _after_discriminator(self, losses: Mapping[str, Tensor]) -> None:
         self.game.after_critic_step(self.discriminator)

@@ -3,12 +3,14 @@
 from pydantic import Field
 from torch import Tensor, nn
 
-from inspect_gan.detector import Batch, DetectorSettings, Phase, PriorDetector, Stage, with_total
-from inspect_gan.models.networks import Critic
+from inspect_gan.detector import Batch, DetectorSettings, Phase, PriorDetector, Stage
+from inspect_gan.models.networks import AnyCritic
+from inspect_gan.objectives import with_total
+from inspect_gan.objectives.penalties import PenaltySettings, critic_losses
 from inspect_gan.scoring.residuals import distance
 
 
-class LatentGANSettings(DetectorSettings):
+class LatentGANSettings(PenaltySettings, DetectorSettings):
     """w_fm: weight of feature matching, mean ||f(x) - f(G(z))||_2, in the generator's loss."""
 
     w_fm: float = Field(0.0, ge=0)
@@ -23,7 +25,7 @@ class LatentGAN(PriorDetector):
 
     settings: LatentGANSettings
     generator: nn.Module
-    discriminator: Critic
+    discriminator: AnyCritic
 
     def gan_stage(self, epochs: int, share: float = 1.0) -> Stage:
         discriminator = self.critic_phase("discriminator", self._discriminator_loss)
@@ -39,7 +41,7 @@ class LatentGAN(PriorDetector):
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real = self.game.seen(batch.x)
         fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
-        return with_total(self.game.critic_terms(self.discriminator, [real], [fake]))
+        return critic_losses(self.game, self.discriminator, [real], [fake], self.settings)
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))

@@ -18,12 +18,11 @@ from inspect_gan.detector import (
     Stage,
     View,
     detectors,
-    with_total,
 )
 from inspect_gan.errors import InspectGanError
 from inspect_gan.models import networks
 from inspect_gan.models.encebgan import EncEBGAN, EncEBGANSettings, EncEBGANView, scale_matched
-from inspect_gan.objectives import Game, Objective, Optimizer, TrickSettings, objectives
+from inspect_gan.objectives import Game, Objective, Optimizer, TrickSettings, objectives, with_total
 from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import distance
 

@@ -18,24 +18,25 @@ from inspect_gan.detector import (
     Score,
     Stage,
     detectors,
-    with_total,
 )
 from inspect_gan.models import networks
 from inspect_gan.models.networks import SLOPE, Critic, Norm, down, halvings, norm2d, pyramid, up
-from inspect_gan.objectives import Objective, TrickSettings
+from inspect_gan.objectives import Objective, TrickSettings, with_total
+from inspect_gan.objectives.penalties import PenaltySettings, critic_losses
 from inspect_gan.scoring.fusion import Mixture
-from inspect_gan.scoring.residuals import distance, l2, mse
+from inspect_gan.scoring.residuals import distance, l2, mse, ssim
 
 DROPOUT = 0.3
 
 
-class SkipGanomalySettings(DetectorSettings):
-    """w_*: weights of the generator's terms. lam: weight of the reconstruction in the scores. nz: size of D's features
+class SkipGanomalySettings(PenaltySettings, DetectorSettings):
+    """w_*: weights of the generator's terms, w_ssim: of 1 - SSIM(x, x'), off. lam: weight of the reconstruction in the scores. nz: size of D's features
     with networks "k4"; there is no other latent code."""
 
     w_adv: float = Field(1.0, ge=0)
     w_con: float = Field(50.0, ge=0)
     w_lat: float = Field(1.0, ge=0)
+    w_ssim: float = Field(0.0, ge=0)
     lam: float = Field(0.9, ge=0, le=1)
     networks: Literal["k4", "k5"] = "k4"
     first: Literal["generator", "discriminator"] = "generator"
@@ -65,6 +66,7 @@ class SkipGanomaly(Detector):
 
     settings_class = SkipGanomalySettings
     settings: SkipGanomalySettings
+    discriminator: networks.AnyCritic
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("nonsaturating", "minimax", "lsgan", "mim"), NATURAL),
         **dict.fromkeys(("wgan", "wgan_gp", "hinge"), NO_BATCH_NORM),
@@ -99,6 +101,8 @@ class SkipGanomaly(Detector):
         else:
             self.generator = unet_k5(c, size, width)
             self.discriminator = skip_critic_k5(c, size, width, norm, **self.critic_head())
+        if settings.critic == "pixels":
+            self.discriminator = networks.PixelCritic(c, width, norm)
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)
@@ -141,21 +145,22 @@ class SkipGanomaly(Detector):
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         cfg = self.settings
-        x_rec = self.generator(batch.x)
+        x_rec = self.generator(self.game.spoilt(batch.x))
         batch.shared["x_rec"] = x_rec.detach()
         out, features = self.discriminator.outputs(self.game.seen(x_rec))
-        return with_total(
-            {
-                "adv": cfg.w_adv * self.game.g_loss(out),
-                "con": cfg.w_con * (batch.x - x_rec).float().abs().mean(),
-                "lat": cfg.w_lat * mse(self.discriminator.features(batch.x), features).mean(),
-            }
-        )
+        losses = {
+            "adv": cfg.w_adv * self.game.g_loss(out),
+            "con": cfg.w_con * (batch.x - x_rec).float().abs().mean(),
+            "lat": cfg.w_lat * mse(self.discriminator.features(batch.x), features).mean(),
+        }
+        if cfg.w_ssim:
+            losses["ssim"] = cfg.w_ssim * ssim(batch.x, x_rec).mean()
+        return with_total(losses)
 
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         x_rec = batch.shared.get("x_rec")
         fake = self.game.seen(self.generator(batch.x) if x_rec is None else x_rec)
-        return with_total(self.game.critic_terms(self.discriminator, [batch.x], [fake]))
+        return critic_losses(self.game, self.discriminator, [batch.x], [fake], self.settings)
 
 
 class UNet(nn.Module):

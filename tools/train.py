@@ -20,7 +20,7 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...")] = None,
 ) -> None:
     """Train a detector on good images and calibrate it on a held-out part of them."""
-    from inspect_gan.config import load_config
+    from inspect_gan.config import DEFAULT_RECIPE, load_config
     from inspect_gan.console import PlainConsole
     from inspect_gan.datasets import check_dataset, open_dataset
     from inspect_gan.errors import InspectGanError
@@ -33,7 +33,7 @@ def train(
     changes += [f"training.steps={steps}"] if steps is not None else []
     if resume and config is None and out is not None and not (out / "config.yaml").is_file():
         raise InspectGanError(f"{out} holds no run to go on with: train without --resume")
-    source = config or ("ganomaly" if not resume or out is None else str(out / "config.yaml"))
+    source = config or (DEFAULT_RECIPE if not resume or out is None else str(out / "config.yaml"))
     settings = load_config(source, changes)
     dataset = open_dataset(data, settings.data.layout)
     if check_data:

@@ -63,13 +63,15 @@ class Limits(Settings):
 class Grid(Settings):
     """What is varied and what is measured.
 
-    data: by name. base: settings of every cell (dotted keys) over the packaged configuration of its detector. axes: by
-    name, either values of the setting of that name, or named sets of settings. tricks: each an axis off/on.
-    scores: what is measured of every cell, "default" for the detector's published one.
+    data: by name. recipes: cells start from the packaged recipes of their detectors, not from the plain configurations.
+    base: settings of every cell (dotted keys) over the packaged configuration of its detector. axes: by name,
+    either values of the setting of that name, or named sets of settings. tricks: each an axis off/on. scores: what is
+    measured of every cell, "default" for the detector's published one.
     """
 
     data: dict[str, DataEntry] = Field(min_length=1)
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
+    recipes: bool = False
     base: dict[str, Any] = Field(default_factory=dict)
     axes: dict[str, Any] = Field(default_factory=dict)
     tricks: tuple[str, ...] = ()

@@ -17,7 +17,16 @@ import inspect_gan
 from inspect_gan.ablation.data import DataFiles
 from inspect_gan.ablation.folder import CELL, CELLS
 from inspect_gan.ablation.grid import Grid, Level, axes_of, flat
-from inspect_gan.config import DEFAULT_DETECTOR, Config, make_config, packaged_configs, place_of, put, read_values
+from inspect_gan.config import (
+    DEFAULT_DETECTOR,
+    RECIPES,
+    Config,
+    make_config,
+    packaged_configs,
+    place_of,
+    put,
+    read_values,
+)
 from inspect_gan.detector import Detector, detectors
 from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError
@@ -193,7 +202,8 @@ def _config(grid: Grid, levels: Sequence[Level], lines: Mapping[str, str]) -> Co
             if key not in dispensable:
                 return f"{chosen} has no setting {key}"
             del settings[key]
-    values = read_values(name)[1] if name in packaged_configs() else {}
+    packaged = f"{RECIPES}/{name}" if grid.recipes else name
+    values = read_values(packaged)[1] if packaged in packaged_configs() else {}
     for key, value in settings.items():
         put(values, key, value)
     return make_config(values, places)

@@ -131,6 +131,9 @@ def gradient_norm(critic: Critic, inputs: Sequence[Tensor]) -> Tensor:
     """||d critic / d inputs||_2 per sample over all entries of all inputs together: (B,), differentiable."""
     with torch.enable_grad():
         inputs = [part.detach().float().requires_grad_(True) for part in inputs]
-        out = critic(*inputs)
-        grads = torch.autograd.grad(out.float().sum(), inputs, create_graph=True)
+        out = critic(*inputs).float()
+        # Of a critic with an output for every pixel, their mean is what has a slope.
+        grads = torch.autograd.grad(
+            out.flatten(1).mean(1).sum() if out.dim() > 1 else out.sum(), inputs, create_graph=True
+        )
     return torch.cat([grad.float().flatten(1) for grad in grads], dim=1).norm(dim=1)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.objectives.base import Critic, Objective
+from inspect_gan.patches.drawn import draw_defects
 from inspect_gan.settings import Settings
 
 
@@ -23,6 +24,7 @@ class TrickSettings(Settings):
     soft_labels: D's targets are drawn from [1 - soft_labels, 1] and [0, soft_labels] (thesis: 0.1).
     label_noise: share of D's targets that are exchanged at random (thesis: 0.05, together with soft labels).
     flip_labels: real and generated exchange their roles for D and for its opponents.
+    drawn_defects: share of the patches on which defects are drawn before an autoencoder is to reproduce them without.
     """
 
     input_noise: float = Field(0.0, ge=0)
@@ -31,10 +33,11 @@ class TrickSettings(Settings):
     soft_labels: float = Field(0.0, ge=0, lt=0.5)
     label_noise: float = Field(0.0, ge=0, lt=0.5)
     flip_labels: bool = False
+    drawn_defects: float = Field(0.0, ge=0, le=1)
 
 
 class Game:
-    """Mean adversarial losses, scalars, of raw outputs (B,).
+    """Mean adversarial losses, scalars, of raw outputs (B,), or (B, 1, S, S) of a discriminator of pixels.
 
     epoch: counts from 0, set by the training loop; the noise schedule depends on it. signs: running mean share of
     "real" and "fake" samples that D takes for real, which tells whether D has won; empty for energies.
@@ -64,6 +67,11 @@ class Game:
         level = self.noise_level()
         return x + level * torch.randn_like(x) if level else x
 
+    def spoilt(self, x: Tensor) -> Tensor:
+        """What a reconstruction starts from: x with drawn defects that it has to mend, or x itself."""
+        share = self.tricks.drawn_defects
+        return draw_defects(x, share)[0] if share else x
+
     def d_real(self, out: Tensor) -> Tensor:
         self._note("real", out)
         return self._d(out, real=not self.tricks.flip_labels)
@@ -76,6 +84,11 @@ class Game:
         """As `d_fake`, for samples that are neither real nor generated."""
         return self._d(out, real=self.tricks.flip_labels)
 
+    def d_pixels(self, out: Tensor, drawn: Tensor) -> Tensor:
+        """Discriminator loss of pixels, penalty samples where `drawn` (bool), else real; both (B, 1, S, S)."""
+        real, fake = self.objective.d_real(out.flatten()), self.objective.d_fake(out.flatten())
+        return torch.where(drawn.flatten() != self.tricks.flip_labels, fake, real).mean()
+
     def d_loss(self, real_out: Tensor, fake_out: Tensor) -> Tensor:
         return self.d_real(real_out) + self.d_fake(fake_out)
 
@@ -86,10 +99,10 @@ class Game:
 
     def g_loss(self, fake_out: Tensor) -> Tensor:
         """Swapped roles make the generator an encoder: it pushes samples that D calls real."""
-        return (self.objective.e_loss if self.tricks.flip_labels else self.objective.g_loss)(fake_out).mean()
+        return (self.objective.e_loss if self.tricks.flip_labels else self.objective.g_loss)(fake_out.flatten()).mean()
 
     def e_loss(self, real_out: Tensor) -> Tensor:
-        return (self.objective.g_loss if self.tricks.flip_labels else self.objective.e_loss)(real_out).mean()
+        return (self.objective.g_loss if self.tricks.flip_labels else self.objective.e_loss)(real_out.flatten()).mean()
 
     def towards_real(self, out: Tensor) -> Tensor:
         """Raw outputs (B,) -> the same in float32, with the sign at which higher = more real."""
@@ -123,6 +136,7 @@ class Game:
         self.signs[kind] = torch.lerp(self.signs[kind], share, 0.02) if kind in self.signs else share
 
     def _d(self, out: Tensor, real: bool) -> Tensor:
+        out = out.flatten()
         loss = self.objective.d_real if real else self.objective.d_fake
         tricks = self.tricks
         if not (tricks.soft_labels or tricks.label_noise):
@@ -131,3 +145,8 @@ class Game:
         exchanged = torch.rand(out.shape, device=out.device) < tricks.label_noise
         target = torch.where(exchanged, 1 - off, off)
         return loss(out, 1 - target if real else target).mean()
+
+
+def with_total(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Loss terms, already weighted, with their sum as "total"."""
+    return {"total": torch.stack([term.float() for term in terms.values()]).sum(), **terms}

@@ -1,17 +1,18 @@
 """Regularisers that are chosen apart from the adversarial loss."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from inspect_gan.objectives.base import Critic, gradient_norm
-from inspect_gan.objectives.game import Game
+from inspect_gan.objectives.game import Game, with_total
+from inspect_gan.patches.drawn import draw_defects
 from inspect_gan.settings import Settings
+from inspect_gan.statistics import statistics_kept
 
 
 def gradient_penalty(critic: Critic, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
@@ -47,35 +48,88 @@ def pulling_away(codes: Tensor, *, squared: bool = True) -> Tensor:
     return (cosines.square() if squared else cosines).sum() * 2 / (n * (n - 1))
 
 
-PenaltyName = Literal["none", "normal", "normal2", "uniform"]
+PenaltyName = Literal["none", "normal", "normal2", "uniform", "drawn"]
+# Opacity from which a pixel counts as drawn.
+VISIBLE = 0.3
 
 
 class PenaltySettings(Settings):
-    """The penalty distribution t of RCGAN (Yang, Bozchalooi & Darve 2020, eq. 4), for detectors with a joint D(x, z).
+    """The penalty distribution t of RCGAN (Yang, Bozchalooi & Darve 2020, eq. 4): patches x_t that D learns to reject.
 
-    penalty: distribution of each pixel of x_t: "normal" N(0, 1), "normal2" N(0, 2) (variance 2), "uniform" U(-1, 1).
-    pen_w: weight of its terms. penalty_to_encoder: the encoder minimises eq. 4 too, as printed; the theory, which
-    holds for any fixed encoder, does not need it. clip_t: cut x_t to the range of a patch, [-1, 1].
+    penalty: distribution of each pixel of x_t: "normal" N(0, 1), "normal2" N(0, 2) (variance 2), "uniform" U(-1, 1);
+    "drawn": the patches of the batch with drawn defects. pen_w: weight of its terms. clip_t: cut x_t to the range of a
+    patch, [-1, 1]. critic: D judges whole patches or every pixel; one of pixels is told which of them
+    were drawn and takes the others for real.
     """
 
     penalty: PenaltyName = "none"
     pen_w: float = Field(1.0, ge=0)
-    penalty_to_encoder: bool = True
     clip_t: bool = False
+    critic: Literal["patch", "pixels"] = "patch"
+
+
+class PairPenaltySettings(PenaltySettings):
+    """Of detectors with a joint D(x, z), which sees (x_t, E(x_t)). penalty_to_encoder: the encoder minimises eq. 4 too,
+    as printed; the theory, which holds for any fixed encoder, does not need it."""
+
+    penalty_to_encoder: bool = True
 
 
 def penalty_samples(x: Tensor, settings: PenaltySettings) -> Tensor:
-    """x_t ~ t, independent pixels, with the shape of x (B, C, S, S) and on its device."""
+    """x_t ~ t with the shape of x (B, C, S, S) and on its device; of noise the pixels are independent."""
+    if settings.penalty == "drawn":
+        return draw_defects(x)[0]
     if settings.penalty == "uniform":
         return torch.rand_like(x) * 2 - 1
     x_t = torch.randn_like(x) * (math.sqrt(2) if settings.penalty == "normal2" else 1.0)
     return x_t.clamp(-1, 1) if settings.clip_t else x_t
 
 
-def penalise_critic(
-    losses: dict[str, Tensor], game: Game, critic: nn.Module, encoder: nn.Module, x: Tensor, settings: PenaltySettings
+def critic_losses(
+    game: Game,
+    critic: nn.Module,
+    real: Sequence[Tensor],
+    fake: Sequence[Tensor],
+    settings: PenaltySettings,
+    encoder: nn.Module | None = None,
+    weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """A joint discriminator's losses with those of penalty samples: (x_t, E(x_t)) are generated pairs (eq. 4).
+    """Losses of a discriminator with its penalty, their sum as "total".
+
+    real, fake: its arguments, patches (B, C, S, S) as D sees them and with an `encoder` their codes. weight: of the
+    objective's terms.
+    """
+    if settings.penalty == "drawn" and settings.critic == "pixels":
+        out, rejected = _pixels(critic, real, fake, encoder)
+        terms = {"adversarial": weight * game.d_pixels(out, rejected), **game.regulariser(critic, real, fake)}
+        return {**with_total(terms), "penalty_real": game.acceptance(out.detach()[rejected]).mean()}
+    adversarial = weight * game.d_loss(critic(*real), critic(*fake))
+    losses = with_total({"adversarial": adversarial, **game.regulariser(critic, real, fake)})
+    return penalise_critic(losses, game, critic, encoder, real[0], settings)
+
+
+def _pixels(
+    critic: nn.Module, real: Sequence[Tensor], fake: Sequence[Tensor], encoder: nn.Module | None
+) -> tuple[Tensor, Tensor]:
+    """Raw outputs for every pixel of drawn defects, some with generated content, and whether it is to be rejected, both
+    (B, 1, S, S). D learns to tell real, generated and drawn pixels within one image: whole generated patches, among the
+    others or in passes of their own, would shift the statistics that batch normalisation keeps for scoring."""
+    x_t, opacity = draw_defects(real[0], generated=fake[0].float())
+    if encoder is None:
+        return critic(x_t), opacity > VISIBLE
+    with statistics_kept(encoder):
+        return critic(x_t, encoder(x_t)), opacity > VISIBLE
+
+
+def penalise_critic(
+    losses: dict[str, Tensor],
+    game: Game,
+    critic: nn.Module,
+    encoder: nn.Module | None,
+    x: Tensor,
+    settings: PenaltySettings,
+) -> dict[str, Tensor]:
+    """A discriminator's losses with those of penalty samples, of a joint one (x_t, E(x_t)): they are generated (eq. 4).
 
     losses: with their sum as "total"; returned as they are when the penalty is off. x: the batch (B, C, S, S), for
     its shape. Adds "penalty", weighted, to the total, and reports "penalty_real", how far D accepts (x_t, E(x_t)): once
@@ -90,7 +144,12 @@ def penalise_critic(
 
 
 def penalise_encoder(
-    losses: dict[str, Tensor], game: Game, critic: nn.Module, encoder: nn.Module, x: Tensor, settings: PenaltySettings
+    losses: dict[str, Tensor],
+    game: Game,
+    critic: nn.Module,
+    encoder: nn.Module,
+    x: Tensor,
+    settings: PairPenaltySettings,
 ) -> dict[str, Tensor]:
     """The encoder's losses with its part in the penalty: to make D accept (x_t, E(x_t)). Arguments as above."""
     if settings.penalty == "none" or not settings.penalty_to_encoder:
@@ -100,23 +159,12 @@ def penalise_encoder(
 
 
 def _on_penalty_samples(
-    game: Game, critic: nn.Module, encoder: nn.Module, x: Tensor, settings: PenaltySettings
+    game: Game, critic: nn.Module, encoder: nn.Module | None, x: Tensor, settings: PenaltySettings
 ) -> Tensor:
-    """Raw outputs D(x_t, E(x_t)), (B,)."""
+    """Raw outputs D(x_t) or D(x_t, E(x_t)), (B,)."""
     x_t = penalty_samples(x, settings)
-    with _statistics_kept(critic, encoder):
+    if encoder is None:
+        with statistics_kept(critic):
+            return critic(game.seen(x_t))
+    with statistics_kept(critic, encoder):
         return critic(game.seen(x_t), encoder(x_t))
-
-
-@contextmanager
-def _statistics_kept(*networks: nn.Module) -> Iterator[None]:
-    """Layers leave their running statistics alone: those of noise must not enter the scores."""
-    layers: list[Any] = [layer for network in networks for layer in network.modules() if hasattr(layer, "momentum")]
-    momenta = [layer.momentum for layer in layers]
-    try:
-        for layer in layers:
-            layer.momentum = 0.0
-        yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from inspect_gan.objectives import Game, Objective, TrickSettings, objectives
-from inspect_gan.objectives.penalties import PenaltySettings, penalise_critic, penalise_encoder, penalty_samples
+from inspect_gan.objectives.penalties import PairPenaltySettings, penalise_critic, penalise_encoder, penalty_samples
 
 
 def make(name: str, **settings: Any) -> Objective:
@@ -29,7 +29,7 @@ X = torch.zeros(100, 1, 32, 32)
 )
 def test_samples_have_the_named_distribution(penalty: Any, std: float, fourth: float) -> None:
     torch.manual_seed(0)
-    x_t = penalty_samples(X, PenaltySettings(penalty=penalty))
+    x_t = penalty_samples(X, PairPenaltySettings(penalty=penalty))
     assert x_t.shape == X.shape and x_t.dtype == X.dtype
     assert x_t.mean().item() == pytest.approx(0, abs=0.01)
     assert x_t.std().item() == pytest.approx(std, rel=0.01)
@@ -41,7 +41,7 @@ def test_samples_have_the_named_distribution(penalty: Any, std: float, fourth: f
 
 @pytest.mark.parametrize("penalty", ["normal", "normal2", "uniform"])
 def test_samples_cut_to_the_range_of_a_patch(penalty: Any) -> None:
-    x_t = penalty_samples(X, PenaltySettings(penalty=penalty, clip_t=True))
+    x_t = penalty_samples(X, PairPenaltySettings(penalty=penalty, clip_t=True))
     assert x_t.abs().max().item() <= 1
     assert x_t.std() > 0.5
 
@@ -74,7 +74,7 @@ LOSSES = {"total": torch.tensor(5.0), "adversarial": torch.tensor(5.0)}
 
 def on_critic(objective: Objective, tricks: TrickSettings | None = None, **settings: Any) -> dict[str, float]:
     game = Game(objective, tricks or TrickSettings())
-    chosen = PenaltySettings(**{"penalty": "normal", **settings})
+    chosen = PairPenaltySettings(**{"penalty": "normal", **settings})
     losses = penalise_critic(LOSSES, game, Recorder(OUT), Mean(), PATCHES, chosen)
     return {name: value.item() for name, value in losses.items()}
 
@@ -115,7 +115,7 @@ def test_encoder_makes_penalty_samples_look_real() -> None:
     game = Game(make("nonsaturating"), TrickSettings())
 
     def on_encoder(**settings: Any) -> dict[str, Tensor]:
-        return penalise_encoder(LOSSES, game, Recorder(OUT), Mean(), PATCHES, PenaltySettings(**settings))
+        return penalise_encoder(LOSSES, game, Recorder(OUT), Mean(), PATCHES, PairPenaltySettings(**settings))
 
     value = (math.log(2) + math.log1p(math.exp(2))) / 2  # softplus(-l)
     losses = on_encoder(penalty="uniform", pen_w=2.0)
@@ -128,7 +128,7 @@ def test_encoder_makes_penalty_samples_look_real() -> None:
 def test_off_by_default_and_then_costs_no_pass() -> None:
     critic = Recorder(OUT)
     game = Game(make("nonsaturating"), TrickSettings())
-    assert penalise_critic(LOSSES, game, critic, Mean(), PATCHES, PenaltySettings()) is LOSSES
+    assert penalise_critic(LOSSES, game, critic, Mean(), PATCHES, PairPenaltySettings()) is LOSSES
     assert not critic.seen
 
 
@@ -136,7 +136,7 @@ def test_pairs_are_noise_with_its_own_code() -> None:
     critic = Recorder(OUT)
     game = Game(make("nonsaturating"), TrickSettings())
     for penalise in (penalise_critic, penalise_encoder):
-        penalise(LOSSES, game, critic, Mean(), PATCHES, PenaltySettings(penalty="normal"))
+        penalise(LOSSES, game, critic, Mean(), PATCHES, PairPenaltySettings(penalty="normal"))
     first, second = critic.seen
     for x_t, z in (first, second):
         assert x_t.shape == PATCHES.shape
@@ -148,7 +148,7 @@ def test_pairs_are_noise_with_its_own_code() -> None:
 def test_input_noise_is_added_for_the_critic_only() -> None:
     critic = Recorder(OUT)
     game = Game(make("nonsaturating"), TrickSettings(input_noise=3.0))
-    penalise_critic(LOSSES, game, critic, Mean(), PATCHES, PenaltySettings(penalty="uniform"))
+    penalise_critic(LOSSES, game, critic, Mean(), PATCHES, PairPenaltySettings(penalty="uniform"))
     ((x_seen, z),) = critic.seen
     assert x_seen.std().item() == pytest.approx(math.sqrt(9 + 1 / 3), rel=0.1)
     assert z.abs().max() < 0.1  # the mean of 1024 clean pixels
@@ -170,7 +170,7 @@ def test_noise_leaves_no_trace_in_batch_statistics() -> None:
     game = Game(make("nonsaturating"), TrickSettings())
     for penalise in (penalise_critic, penalise_encoder):
         before = [b.clone() for net in (critic, encoder) for b in net.buffers() if b.is_floating_point()]
-        penalise(LOSSES, game, critic, encoder, PATCHES, PenaltySettings(penalty="normal"))["total"].backward()
+        penalise(LOSSES, game, critic, encoder, PATCHES, PairPenaltySettings(penalty="normal"))["total"].backward()
         after = [b for net in (critic, encoder) for b in net.buffers() if b.is_floating_point()]
         assert len(before) == 4
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -355,7 +355,7 @@ def test_optimum_found_through_the_penalty_term_itself(monkeypatch: pytest.Monke
     def closure() -> Tensor:
         optimizer.zero_grad()
         losses = {"total": game.d_loss(table[real], table[real])}
-        total = penalise_critic(losses, game, Table(), Mean(), atoms, PenaltySettings(penalty="normal"))["total"]
+        total = penalise_critic(losses, game, Table(), Mean(), atoms, PairPenaltySettings(penalty="normal"))["total"]
         total.backward()
         return total
 

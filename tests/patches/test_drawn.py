@@ -1,0 +1,69 @@
+"""Defects drawn on normal patches."""
+
+import pytest
+import torch
+
+from inspect_gan.patches.drawn import GENERATED, draw_defects
+
+
+def patches(n: int = 64, size: int = 32, channels: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(n, channels, size, size, generator=generator) * 2 - 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_shape_range_and_untouched_surroundings(size: int, channels: int) -> None:
+    x = patches(16, size, channels)
+    torch.manual_seed(0)
+    drawn, opacity = draw_defects(x)
+    assert drawn.shape == x.shape and opacity.shape == (16, 1, size, size)
+    assert drawn.abs().max() <= 1 and opacity.min() >= 0 and opacity.max() <= 1
+    clear = (opacity == 0).expand_as(x)
+    assert clear.any() and torch.equal(drawn[clear], x[clear])
+    assert (drawn - x).abs()[(opacity > 0.5).expand_as(x)].mean() > 0.2
+
+
+def test_most_patches_get_a_visible_defect_and_none_is_covered_whole() -> None:
+    torch.manual_seed(0)
+    _, opacity = draw_defects(patches(400))
+    covered = (opacity > 0.3).float().mean(dim=(1, 2, 3))
+    assert (covered > 0).float().mean() > 0.8
+    assert 0.02 < covered.mean() < 0.3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_share_of_the_patches(share: float) -> None:
+    torch.manual_seed(0)
+    x = patches(800)
+    drawn, opacity = draw_defects(x, share)
+    left_alone = (opacity == 0).all(dim=(1, 2, 3))
+    assert torch.equal(drawn[left_alone], x[left_alone])
+    assert (drawn != x).any(dim=(1, 2, 3)).float().mean().item() == pytest.approx(share, abs=0.06)
+
+
+def test_follows_torch_s_seed() -> None:
+    x = patches(8)
+    torch.manual_seed(3)
+    first = draw_defects(x)
+    torch.manual_seed(3)
+    assert all(torch.equal(a, b) for a, b in zip(first, draw_defects(x), strict=True))
+    assert not torch.equal(first[0], draw_defects(x)[0])
+
+
+def test_greys_of_spots_spread_over_the_whole_range() -> None:
+    """A detector must not learn that defects are bright, or dark."""
+    torch.manual_seed(0)
+    drawn, opacity = draw_defects(torch.zeros(600, 1, 32, 32))
+    values = drawn[opacity > 0.95]
+    shares = torch.histc(values, 4, -1, 1) / len(values)
+    assert shares.min() > 0.15
+
+
+def test_some_spots_show_generated_content() -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(800, 1, 32, 32)
+    drawn, opacity = draw_defects(x, generated=torch.full_like(x, 0.4321))
+    solid = opacity > 0.999
+    generated = (drawn[solid] - 0.4321).abs() < 1e-3
+    assert generated.float().mean().item() == pytest.approx(GENERATED, abs=0.1)
