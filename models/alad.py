@@ -127,7 +127,7 @@ class ALAD(PriorDetector):
         self.generator = networks.generator_dcgan(c, size, nz, width)
         self.encoder = encoder(c, size, nz, width)
         self.discriminator_xz = (
-            networks.PixelCritic(c, width, norm, nz)
+            networks.PixelCritic(c, width, norm, nz, bias=objective.sees_offset)
             if settings.critic == "pixels"
             else critic_xz(c, size, nz, width, norm, settings.dropout, **self.critic_head())
         )

@@ -149,12 +149,12 @@ class AnoGANView(View):
     def discrimination(self) -> Tensor:
         """||f(x) - f(x')||_1 or Hce(D(x')), (B,)."""
         if self.detector.settings.disc == "ce":
-            return self.detector.hce(self.detector.discriminator(self.x_rec))
+            return of_patches(self.detector.hce(self.detector.discriminator(self.x_rec)))
         return distance(self.features, self.features_rec, 1)
 
     @cached_property
     def doubt(self) -> Tensor:
-        """Hce(D(x)), (B,)."""
+        """Hce(D(x)), (B,) or (B, 1, S, S)."""
         return self.detector.hce(self.discriminated[0])
 
     def residual(self, p: int) -> Tensor:
@@ -229,7 +229,7 @@ class AnoGAN(LatentGAN):
         kind: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
         self.generator = networks.generator_dcgan(c, size, settings.nz, width)
         self.discriminator = (
-            networks.PixelCritic(c, width, kind)
+            networks.PixelCritic(c, width, kind, bias=objective.sees_offset)
             if settings.critic == "pixels"
             else critic(c, size, width, kind, **self.critic_head())
         )
@@ -257,12 +257,12 @@ class AnoGAN(LatentGAN):
             "discrimination": Score("disc: ||f(x) - f(x')||_1 or Hce(D(x'))", lambda v: v.discrimination),
             "s_test": Score(
                 "(1 - eta) min_z (0.9 ||x - G(z)||_2 + 0.1 Hce(D(G(z)))) + eta Hce(D(x))",
-                lambda v: (1 - self.settings.eta) * self._least_j(v.x) + self.settings.eta * v.doubt,
+                lambda v: (1 - self.settings.eta) * self._least_j(v.x) + self.settings.eta * of_patches(v.doubt),
             ),
         }
 
     def hce(self, out: Tensor) -> Tensor:
-        """Raw outputs of D -> cross-entropy against "real", (B,)."""
+        """Raw outputs of D -> cross-entropy against "real", of the same shape."""
         if self.settings.hce_on == "literal":
             return F.softplus(-torch.sigmoid(self.game.towards_real(out)))
         return self.game.doubt(out)
@@ -280,7 +280,9 @@ class AnoGAN(LatentGAN):
 
         def of(x: Tensor) -> Loss:
             if disc == "ce":
-                return lambda made: (1 - weight) * distance(x, made, p) + weight * self.hce(self.discriminator(made))
+                return lambda made: (
+                    (1 - weight) * distance(x, made, p) + weight * of_patches(self.hce(self.discriminator(made)))
+                )
             wanted = self.features(x).detach()
             return lambda made: (1 - weight) * distance(x, made, p) + weight * distance(wanted, self.features(made), 1)
 
@@ -292,6 +294,11 @@ def critic(channels: int, size: int, width: int, norm_kind: networks.Norm, **hea
     widths = networks.pyramid(width, networks.halvings(size, 4))
     body = nn.Sequential(networks.conv_pyramid(channels, widths, 4, norm_kind, first_norm=False), nn.Flatten())
     return networks.Critic(body, 16 * widths[-1], **head)
+
+
+def of_patches(values: Tensor) -> Tensor:
+    """(B,) as it is, the means of (B, 1, S, S)."""
+    return values.flatten(1).mean(1) if values.dim() > 1 else values
 
 
 def _cosine(x: Tensor) -> Loss:

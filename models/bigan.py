@@ -126,7 +126,7 @@ class BiGAN(PriorDetector):
         self.encoder = encoder(c, size, nz, width, stochastic=settings.stochastic_encoder)
         if settings.critic == "pixels":
             norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
-            self.discriminator = networks.PixelCritic(c, width, norm, nz)
+            self.discriminator = networks.PixelCritic(c, width, norm, nz, bias=objective.sees_offset)
         else:
             self.discriminator = critic(c, size, nz, width, **self.critic_head())
         self.apply(networks.init_normal)

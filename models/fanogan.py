@@ -93,7 +93,9 @@ class FAnoGAN(LatentGAN):
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         self.generator = networks.generator_dcgan(c, size, nz, width)
         self.discriminator = (
-            networks.PixelCritic(c, width, "batch" if objective.batch_norm_in_critic else "layer")
+            networks.PixelCritic(
+                c, width, "batch" if objective.batch_norm_in_critic else "layer", bias=objective.sees_offset
+            )
             if settings.critic == "pixels"
             else networks.critic_k5(c, size, width, "layer", **self.critic_head())
         )

@@ -28,10 +28,10 @@ from inspect_gan.scoring.residuals import mse, ssim
 
 
 class GanomalySettings(PenaltySettings, DetectorSettings):
-    """w_*: weights of the generator's terms. w_ssim: of 1 - SSIM(x, x'), off. reductions: of w_con's and w_enc's terms, "mean" (the authors' code) or
-    "norm" (the thesis). networks: kernels of 4×4 (the authors' code) or 5×5 px (the thesis); "k4_valid": 4×4, encoders
-    and discriminator without padding, so that the overlapping patches of a map share their convolutions. spectral_norm:
-    with networks "k5" on the convolutions of both encoders too.
+    """w_*: weights of the generator's terms, w_ssim: of 1 - SSIM(x, x'), off. reductions: of w_con's and w_enc's
+    terms, "mean" (the authors' code) or "norm" (the thesis). networks: kernels of 4×4 (the authors' code) or 5×5 px
+    (the thesis); "k4_valid": 4×4, encoders and discriminator without padding, so that the overlapping patches of a map
+    share their convolutions. spectral_norm: with networks "k5" on the convolutions of both encoders too.
     """
 
     w_adv: float = Field(1.0, ge=0)
@@ -131,7 +131,7 @@ class Ganomaly(Detector):
                 c, size, width, norm, minibatch_std=settings.minibatch_std, padded=padded
             )
         if settings.critic == "pixels":
-            self.discriminator = networks.PixelCritic(c, width, norm)
+            self.discriminator = networks.PixelCritic(c, width, norm, bias=objective.sees_offset)
         self.plays_on_output = settings.adv_mode == "objective"
         self.apply(networks.init_normal)
         if settings.spectral_norm:

@@ -163,11 +163,12 @@ class PixelCritic(nn.Module):
     generative adversarial networks", CVPR 2020).
 
     It works at half the size and lower, widths w, 2w, 3w, 4w down to 1/16. nz: of the code that it also sees, added to
-    its narrowest map; None: it judges patches alone. Features: mean and deviation of the narrowest map, (B, 8w). While
-    it is frozen its running statistics stay: what others show it must not enter the scores.
+    its narrowest map; None: it judges patches alone. bias: of its last layer. Features: mean and deviation of the
+    narrowest map, (B, 8w). While it is frozen its running statistics stay: what others show it must not enter the
+    scores.
     """
 
-    def __init__(self, channels: int, width: int, norm: Norm, nz: int | None = None):
+    def __init__(self, channels: int, width: int, norm: Norm, nz: int | None = None, *, bias: bool = True):
         super().__init__()
         widths = [width, 2 * width, 3 * width, 4 * width]
         entering = [4 * channels, *widths]
@@ -178,7 +179,7 @@ class PixelCritic(nn.Module):
         self.of_code = None if nz is None else nn.Linear(nz, widths[-1])
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for b, a in lower)
         self.ups = nn.ModuleList(conv3(2 * b, b, norm) for b, _ in lower)
-        self.head = nn.Conv2d(width, 1, 1)
+        self.head = nn.Conv2d(width, 1, 1, bias=bias)
 
     def features(self, *inputs: Tensor) -> Tensor:
         """x (B, C, S, S), and z (B, nz) -> features (B, n_d)."""
@@ -201,7 +202,8 @@ class PixelCritic(nn.Module):
         """There is no plain network from a patch to one number."""
 
     def _statistics(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.head.weight.requires_grad else statistics_kept(self)
+        frozen = self.training and not self.head.weight.requires_grad
+        return statistics_kept(self) if frozen else nullcontext()
 
     def _descend(self, x: Tensor, z: Tensor | None = None) -> list[Tensor]:
         """Maps of 1/2 to 1/16 of the size."""
@@ -408,7 +410,8 @@ class EnergyCritic(nn.Module):
 
     With the embedding e(x) (B, nz) and its decoding a(x) (B, C, S, S), En(x) is ||a(x) - x||_2 (energy "norm"),
     the mean square ("mse") or the mean of 1 - SSIM ("ssim"). adapter: turns energies into the raw outputs of another
-    kind of objective; None: the energies are the raw outputs. contrast: of the real patches, kept beside the weights that depend on it.
+    kind of objective; None: the energies are the raw outputs. contrast: of the real patches, kept beside the
+    weights that depend on it.
     """
 
     def __init__(

@@ -30,8 +30,8 @@ DROPOUT = 0.3
 
 
 class SkipGanomalySettings(PenaltySettings, DetectorSettings):
-    """w_*: weights of the generator's terms, w_ssim: of 1 - SSIM(x, x'), off. lam: weight of the reconstruction in the scores. nz: size of D's features
-    with networks "k4"; there is no other latent code."""
+    """w_*: weights of the generator's terms, w_ssim: of 1 - SSIM(x, x'), off. lam: weight of the
+    reconstruction in the scores. nz: size of D's features with networks "k4"; there is no other latent code."""
 
     w_adv: float = Field(1.0, ge=0)
     w_con: float = Field(50.0, ge=0)
@@ -102,7 +102,7 @@ class SkipGanomaly(Detector):
             self.generator = unet_k5(c, size, width)
             self.discriminator = skip_critic_k5(c, size, width, norm, **self.critic_head())
         if settings.critic == "pixels":
-            self.discriminator = networks.PixelCritic(c, width, norm)
+            self.discriminator = networks.PixelCritic(c, width, norm, bias=objective.sees_offset)
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)

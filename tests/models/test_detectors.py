@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from inspect_gan.config import make_config
+from inspect_gan.config import make_config, takes_penalty
 from inspect_gan.detector import PATCH_SIZES, Batch, Detector, PatchShape, Phase, Stage, detectors
 from inspect_gan.errors import InspectGanError
+from inspect_gan.scoring.residuals import ssim
 
 B = 4
 # Settings that only cost time here: a latent search is as correct after two steps as after five hundred.
@@ -100,6 +101,35 @@ def test_trains_and_scores(name: str, preset: str, objective: str, size: int, ch
     train_and_score(build(name, preset, objective, PatchShape(channels, size)), bf16=precision == "bf16-mixed")
 
 
+PIXELS = [
+    (name, objective)
+    for name in detectors.names()
+    if takes_penalty(detectors.get(name))
+    for objective in detectors.get(name).objectives
+]
+
+
+@pytest.mark.parametrize("penalty", ["none", "normal", "drawn"])
+@pytest.mark.parametrize(("name", "objective"), PIXELS)
+def test_trains_and_scores_with_a_discriminator_of_pixels(name: str, objective: str, penalty: str) -> None:
+    train_and_score(build(name, objective=objective, critic="pixels", penalty=penalty), bf16=False)
+
+
+@pytest.mark.parametrize("name", ["ebgan", "encebgan", "sencebgan"])
+def test_trains_and_scores_with_a_structural_energy(name: str) -> None:
+    detector = build(name, energy="ssim")
+    train_and_score(detector, bf16=False)
+    x = patches(3, detector.shape)
+    view = detector.view_class(detector, x)
+    assert torch.allclose(detector.scores(x, ["energy"]).maps["energy"], ssim(x, view.decoded))
+    assert torch.allclose(view.energy, ssim(x, view.decoded).mean(dim=(1, 2, 3)))
+
+
+def test_discriminator_of_pixels_cannot_see_the_spread_of_a_batch() -> None:
+    with pytest.raises(InspectGanError, match=r"detector\.minibatch_std=false"):
+        build("ganomaly", critic="pixels", minibatch_std=True)
+
+
 def train_and_score(detector: Detector, bf16: bool) -> None:
     draw = (patches(B, detector.shape, seed) for seed in itertools.count())
     for stage in detector.stages():
@@ -172,7 +202,9 @@ def check_scores(detector: Detector) -> None:
         for i, single in zip((0, 5), alone, strict=True):
             assert torch.allclose(single.patch[name], value[i : i + 1], rtol=1e-5, atol=atol), name
     output, features = detector.discriminate(x)
-    assert output.shape == (7,)
+    pixels = getattr(detector.settings, "critic", "patch") == "pixels"
+    assert output.shape == ((7, 1, shape.size, shape.size) if pixels else (7,))
+    assert ("doubt" in scores.maps) == pixels
     assert torch.equal(features, detector.features(x))
     for name, value in scores.maps.items():
         assert value.shape == (7, 1, shape.size, shape.size), name
