@@ -134,7 +134,7 @@ class Config(Settings):
 
 
 def takes_penalty(detector: type[Detector]) -> bool:
-    """Whether RCGAN's penalty distribution can be switched on: it acts on a discriminator of pairs (x, z)."""
+    """Whether RCGAN's penalty distribution can be switched on: it acts on discriminators that are no energies."""
     return issubclass(detector.settings_class, PenaltySettings)
 
 
@@ -195,10 +195,10 @@ def make_config(values: Mapping[str, Any], lines: Mapping[str, str] | None = Non
             f"{did_you_mean(str(preset), detector.presets)}"
         )
     if "penalty" in chosen and not takes_penalty(detector):
-        joint = ", ".join(name for name in detectors.names() if takes_penalty(detectors.get(name)))
+        others = ", ".join(name for name in detectors.names() if takes_penalty(detectors.get(name)))
         raise InspectGanError(
-            f"{_where('detector.penalty', lines)}{detector.name} has no discriminator of pairs (x, z) that a penalty "
-            f"distribution could act on: use {joint}, or leave detector.penalty out"
+            f"{_where('detector.penalty', lines)}{detector.name} measures energies, no penalty distribution acts "
+            f"on them: use {others}, or leave detector.penalty out"
         )
     settings = validate(detector.settings_class, {**detector.presets[preset], **chosen}, "detector", lines)
     wanted = config.objective or {}

@@ -118,10 +118,10 @@ def test_presets_are_settings_of_the_detector(name: str, preset: str) -> None:
     assert detector.default_score[preset] in built.score_table()
 
 
-def test_a_penalty_distribution_needs_a_discriminator_of_pairs(write: Writer) -> None:
+def test_a_penalty_distribution_does_not_act_on_energies(write: Writer) -> None:
     assert load_config("alad", ["detector.penalty=normal"]).detector["penalty"] == "normal"
-    path = write("detector:\n  name: ganomaly\n  penalty: normal\n")
-    with pytest.raises(InspectGanError, match=r"line 3: ganomaly has no discriminator of pairs.*alad, bigan, rcgan"):
+    path = write("detector:\n  name: ebgan\n  penalty: normal\n")
+    with pytest.raises(InspectGanError, match=r"line 3: ebgan measures energies.*use alad, anogan, bigan"):
         load_config(path)
 
 

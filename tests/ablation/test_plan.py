@@ -107,13 +107,13 @@ def test_what_a_detector_cannot_do_is_set_apart_with_the_reason(make: Make) -> N
 
 def test_a_setting_that_only_another_detector_has_is_not_applicable(make: Make) -> None:
     plan = make(
-        "axes={detector: [rcgan, skip_ganomaly], penalty: {with: {detector.penalty: normal}}}",
+        "axes={detector: [rcgan, ebgan], penalty: {with: {detector.penalty: normal}}}",
         "tricks=[feature_matching]",
     )
     reasons = {tuple(one.labels.values()): one.reason for one in plan.not_applicable}
-    assert reasons["skip_ganomaly", "with", "off"] == "skip_ganomaly has no setting detector.penalty"
+    assert reasons["ebgan", "with", "off"] == "ebgan has no setting detector.penalty"
     # Without the trick a detector that never had it is as it always is.
-    has = [name for name in ("rcgan", "skip_ganomaly") if "w_fm" in detectors.get(name).settings_class.model_fields]
+    has = [name for name in ("rcgan", "ebgan") if "w_fm" in detectors.get(name).settings_class.model_fields]
     assert (("rcgan", "with", "on") in reasons) == ("rcgan" not in has)
     assert ("rcgan", "with", "off") not in reasons
 
