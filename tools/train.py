@@ -1,10 +1,17 @@
 """Train a detector on a folder of good images."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from inspect_gan.config import Config
+    from inspect_gan.datasets import Sample
+
+SMALL = "ganomaly"  # what images too small for the default recipe are trained with
 
 
 def train(
@@ -36,6 +43,9 @@ def train(
     source = config or (DEFAULT_RECIPE if not resume or out is None else str(out / "config.yaml"))
     settings = load_config(source, changes)
     dataset = open_dataset(data, settings.data.layout)
+    if source == DEFAULT_RECIPE and not _enough(dataset.train, settings):
+        console.print(f"too few or too small images for {source}: training the plain configuration {SMALL}")
+        settings = load_config(SMALL, changes)
     if check_data:
         report = check_dataset(dataset)
         console.print(report.text(), markup=False)
@@ -65,6 +75,18 @@ def train(
         f"pixels flagged (95 % interval {low:.2%} to {high:.2%}, {calibration.samples} held-out normal patches)\n"
         f"run: {out}\nnext: inspect-gan defect_map {out} IMAGES --out maps"
     )
+
+
+def _enough(samples: "Sequence[Sample]", settings: "Config") -> bool:
+    """Whether the images have room for patches to train on and, in the most that is held out, for a threshold."""
+    from inspect_gan.imaging import read_size
+    from inspect_gan.scoring.calibration import needed_samples
+    from inspect_gan.training.fit import HELD_OUT_FRACTIONS
+
+    patch = settings.patches.size
+    sizes = [read_size(sample.image) for sample in samples]
+    held_out = HELD_OUT_FRACTIONS[-1] * sum(height * width for height, width in sizes)
+    return min(map(min, sizes)) >= 2 * patch and held_out >= needed_samples(settings.scoring.target_fpr) * patch**2
 
 
 if __name__ == "__main__":

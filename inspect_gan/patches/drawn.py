@@ -43,6 +43,8 @@ def _spot(x: Tensor, generated: Tensor | None) -> tuple[Tensor, Tensor]:
     fill = _between(x, -1.0, 1.0)
     for coarse, finest in ((0.3, 0.6), (0.24, 2.0)):
         fill = fill + _between(x, 0.0, coarse) * _field(x, _between(x, finest, 8 * finest, log=True))
+    if x.shape[1] > 1:
+        fill = fill + _between(x, 0.0, 0.6) * (torch.rand(*x.shape[:2], 1, 1, device=x.device) - 0.5)
     fill = fill.clamp(-1, 1).expand_as(x)
     if generated is not None:
         fill = torch.where(_between(x, 0, 1) < GENERATED, generated, fill)

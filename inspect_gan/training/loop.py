@@ -24,6 +24,7 @@ from inspect_gan.imaging import atomic_file
 from inspect_gan.layout import keep_layout_of_gradients, overwrite_inputs
 from inspect_gan.run import HEALTHY_STATE
 from inspect_gan.signals import on_stop_request
+from inspect_gan.statistics import settling
 from inspect_gan.training.averages import Averages, warm_up
 from inspect_gan.training.checkpoint import State, load_state, save_state
 from inspect_gan.training.health import TOO_SHORT, varies
@@ -33,6 +34,10 @@ from inspect_gan.training.monitor import Monitor
 
 class Interrupted(Exception):
     """Training was stopped by a signal after a checkpoint was written."""
+
+
+# Batches over which the running statistics of averaged weights are taken.
+STATISTICS_BATCHES = 16
 
 
 @dataclass
@@ -136,6 +141,7 @@ class Trainer:
                         break
                     self._next_stage()
             self._save()
+            self._settle_statistics()
         finally:
             self._monitor.close()
 
@@ -233,11 +239,31 @@ class Trainer:
 
     def _next_stage(self) -> None:
         self.averages.copy_buffers(self.detector)
+        self._settle_statistics()
         self.averages.hand_over(self.detector, self._stages[self.position.stage].trains)
         self.position.stage += 1
         self.position.iteration, self.position.seconds = 0, 0.0
         self._start_stage()
         self._save()
+
+    @torch.no_grad()
+    def _settle_statistics(self) -> None:
+        """Give the averaged networks of the stage that ends running statistics of their own (Izmailov et al.,
+        "Averaging weights leads to wider optima and better generalization", UAI 2018, section 3.2): those kept until
+        then belong to the weights of the last few steps, and differ enough from run to run to move scores."""
+        shadow = self.averages.shadow
+        stage = shadow.stages()[self.position.stage]
+        shadow.game.epoch = self.detector.game.epoch
+        with settling(shadow, stage.trains) as settle:
+            for number in range(STATISTICS_BATCHES):
+                torch.manual_seed(self._seed * 1_000_003 + number)
+                settle(number)
+                batch = Batch(self._tensor(number))
+                for phase in stage.phases:
+                    for name, network in shadow.named_children():
+                        network.requires_grad_(name in phase.trains)
+                    with self.launched.autocast():
+                        phase.loss(batch)
 
     def _make_optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         return phase.optimizer.over([p for name in phase.trains for p in getattr(self.detector, name).parameters()])

@@ -42,6 +42,13 @@ def test_share_of_the_patches(share: float) -> None:
     assert (drawn != x).any(dim=(1, 2, 3)).float().mean().item() == pytest.approx(share, abs=0.06)
 
 
+def test_spots_on_colour_images_have_colours() -> None:
+    torch.manual_seed(0)
+    drawn, opacity = draw_defects(torch.zeros(100, 3, 32, 32))
+    solid = drawn.movedim(1, -1)[opacity[:, 0] > 0.95]
+    assert (solid.amax(1) - solid.amin(1)).mean() > 0.05
+
+
 def test_follows_torch_s_seed() -> None:
     x = patches(8)
     torch.manual_seed(3)
