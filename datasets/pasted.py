@@ -156,11 +156,11 @@ def paste_defects(raw: RawImage, rng: np.random.Generator) -> tuple[np.ndarray, 
         top, left = (int(rng.integers(full - len(alpha) + 1)) for full in mask.shape)
         place = slice(top, top + len(alpha)), slice(left, left + len(alpha))
         under = image[place]
-        whole = np.count_nonzero(alpha > 0.5)
+        whole = int((alpha > 0.5).sum())
         if rng.random() < BEHIND:
             alpha = alpha * surface.lets_show(rng, under)
         solid = alpha > 0.5
-        area = np.count_nonzero(solid)
+        area = int(solid.sum())
         if area < max(SHOWS * whole, SMALLEST) or not free[place].all():
             continue
         relief = surface.contrast * (value - value[solid].mean())
