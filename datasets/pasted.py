@@ -38,7 +38,7 @@ SHOWS = 0.3  # share of an object that must not be hidden
 GENERATOR = "inspect-gan pasted"
 HELD_OUT = 0.25  # share of the width of every image, or of the images
 OBJECTS = 300  # wanted in a data set
-MOST_COPIES = 10  # of one held-out part
+MOST_COPIES = 20  # of one held-out part
 
 
 @dataclass(frozen=True)
