@@ -10,7 +10,9 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging.writing import atomic_text
 
 RECORD = "defects.json"
-_OWN_FILE = re.compile(r"(train/good|test/\w+|ground_truth/\w+)/\d{3,}(_\d+)?(_mask)?\.(png|tiff)|defects\.json")
+_OWN_FILE = re.compile(
+    r"(train/good|test/(good|defect|pasted)|ground_truth/(defect|pasted))/\d{3,}(_\d+)?(_mask)?\.(png|tiff)|defects\.json"
+)
 
 
 def begin(out: Path, about: Mapping[str, Any]) -> None:

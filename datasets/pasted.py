@@ -26,7 +26,8 @@ COVER = 0.02  # share of the pixels that become defective
 TRIES = 1000  # objects and places looked at for one image
 GAP = 4  # px between objects
 
-# Greys of objects are counted in contrasts of the surface: from its 5 % to its 95 % quantile, 16 levels at least.
+# Greys of objects are counted in contrasts of the surface: from its 5 % to its 95 % quantile, 16 levels at least
+# (floating point counts as 16 bits).
 QUANTILES = (0.05, 0.95)
 LEVELS = 16
 BEYOND = 0.5  # how far objects may be darker or brighter than these quantiles
@@ -168,7 +169,7 @@ def paste_defects(raw: RawImage, rng: np.random.Generator) -> tuple[np.ndarray, 
         change = alpha[:, :, None] * (over - under)
         if np.abs(change[solid]).mean() < VISIBLE * surface.contrast:
             continue
-        image[place] += change
+        image[place] = np.clip(under + change, 0, 1)  # rounding may leave the range
         mask[place] = solid
         free[max(top - GAP, 0) : place[0].stop + GAP, max(left - GAP, 0) : place[1].stop + GAP] = False
         (y, x), (down, right) = np.argwhere(solid).min(0).tolist(), (np.argwhere(solid).max(0) + 1).tolist()
