@@ -61,7 +61,7 @@ def test_the_mask_and_the_list_are_what_was_changed(height, width, bit_depth, co
     after, mask, defects = paste_defects(raw, np.random.default_rng(seed))
     assert np.array_equal(raw.array, before)
     assert (after.shape, after.dtype, mask.shape) == (before.shape, before.dtype, before.shape[:2])
-    assert 0 <= to_float(after).min() and to_float(after).max() <= 1
+    assert to_float(after).min() >= 0 and to_float(after).max() <= 1
     assert sum(defect.area for defect in defects) == mask.sum() > 0
     for defect in defects:
         x0, y0, x1, y1 = defect.box
