@@ -145,8 +145,9 @@ def paste_defects(raw: RawImage, rng: np.random.Generator) -> tuple[np.ndarray, 
     """
     image = to_float(raw.array).copy()
     surface = Surface.of(image, raw.bit_depth)
-    mask, free = np.zeros(image.shape[:2], bool), np.ones(image.shape[:2], bool)
-    shorter = min(mask.shape)
+    height, width, _ = image.shape
+    mask, free = np.zeros((height, width), bool), np.ones((height, width), bool)
+    shorter = min(height, width)
     defects: list[Defect] = []
     for _ in range(TRIES):
         if mask.mean() >= COVER:
@@ -154,7 +155,7 @@ def paste_defects(raw: RawImage, rng: np.random.Generator) -> tuple[np.ndarray, 
         size = np.exp(rng.uniform(np.log(SMALLEST), np.log(max(2 * SMALLEST, LARGEST * shorter))))
         kind = str(rng.choice(list(SPRITES)))
         alpha, value = SPRITES[kind](rng, min(round(size), shorter))
-        top, left = (int(rng.integers(full - len(alpha) + 1)) for full in mask.shape)
+        top, left = (int(rng.integers(full - len(alpha) + 1)) for full in (height, width))
         place = slice(top, top + len(alpha)), slice(left, left + len(alpha))
         under = image[place]
         whole = int((alpha > 0.5).sum())
