@@ -5,8 +5,6 @@ Made for demonstrations and tests that need no download. The look follows the no
 Transactions on Industrial Informatics 13(2), 551-561); docs/nanofibres.md has the measured agreement.
 """
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from inspect_gan.datasets.made import begin, finish
 from inspect_gan.datasets.nanofibres_defects import KINDS, Planner
 from inspect_gan.datasets.nanofibres_fibres import FibreStyle, grow, paint, smooth_field, smooth_line
 from inspect_gan.errors import InspectGanError
-from inspect_gan.imaging.writing import atomic_text, write_png
+from inspect_gan.imaging.reading import to_samples
+from inspect_gan.imaging.writing import write_png
 
 __all__ = ["KINDS", "Defect", "FibreImage", "FibreStyle", "render", "write_dataset"]
 
@@ -76,9 +76,7 @@ def render(
     painter = paint(style, fibres, shape, planner.patches, planner.cuts)
     owner = painter.owner[pad:-pad, pad:-pad]
     exposed = _expose(np.random.default_rng([seed, EXPOSURE]), painter.value, style)
-    levels = 2**bit_depth - 1
-    pixels = np.rint(exposed * levels).astype(np.uint8 if bit_depth == 8 else np.uint16)
-    return FibreImage(pixels, owner > 0, _listed(owner, kinds))
+    return FibreImage(to_samples(exposed, bit_depth), owner > 0, _listed(owner, kinds))
 
 
 def _check(height: int, width: int, seed: int, bit_depth: int) -> None:
@@ -141,7 +139,6 @@ def _listed(owner: np.ndarray, kinds: Sequence[str]) -> list[Defect]:
 
 
 GENERATOR = "inspect-gan nanofibres"
-OWN_FILE = re.compile(r"(train/good|test/good|test/defect|ground_truth/defect)/\d{3,}(_mask)?\.png|defects\.json")
 
 
 def write_dataset(
@@ -168,11 +165,9 @@ def write_dataset(
         raise InspectGanError(f"A data set of {min(counts.values())} images is not possible; use 0 or more.")
     style = style or FibreStyle()
     _check(height, width, seed, bit_depth)
-    _empty(out)
     size = {"height": height, "width": width, "bit_depth": bit_depth}
     about: dict[str, object] = {"generator": GENERATOR, "seed": seed, **size, "style": asdict(style)}
-    # written first as well: a run that is interrupted leaves a folder that the next one knows to be its own
-    atomic_text(out / "defects.json", json.dumps(about))
+    begin(out, about)
     images: dict[str, list[dict[str, object]]] = {}
     for group, (folder, count) in enumerate(counts.items()):
         for number in range(count):
@@ -185,35 +180,4 @@ def write_dataset(
             if defects:
                 mask = image.mask.astype(np.uint8) * 255
                 write_png(out / "ground_truth" / "defect" / f"{number:03d}_mask.png", mask)
-    atomic_text(out / "defects.json", json.dumps(about | {"images": images}, indent=1) + "\n")
-
-
-def _empty(out: Path) -> None:
-    """Remove the files that an earlier `write_dataset` left; refuse a folder that holds anything else."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InspectGanError(f"{out}: is a file, not a folder; give another folder.")
-    try:
-        files = []
-        for path in out.rglob("*"):
-            if path.is_dir() and not path.is_symlink():
-                continue
-            if path.is_symlink() or not OWN_FILE.fullmatch(path.relative_to(out).as_posix()):
-                raise InspectGanError(f"{out}: already holds {path.name}; give an empty or a new folder.")
-            files.append(path)
-        if files and not _is_ours(out / "defects.json"):
-            raise InspectGanError(f"{out}: already holds images of another origin; give an empty or a new folder.")
-        for path in files:
-            path.unlink()
-    except OSError as error:
-        raise InspectGanError(f"{out}: cannot be emptied ({error.strerror}); give another folder.") from error
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether `path` is a `defects.json` of `write_dataset`."""
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(about, dict) and about.get("generator") == GENERATOR
+    finish(out, about, images)

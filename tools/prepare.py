@@ -43,6 +43,23 @@ def nanotwice(
 
 
 @app.command()
+def pasted(
+    images: Annotated[Path, typer.Option(help="Good images: any data set, its training part is used.")],
+    out: Out,
+    size: Annotated[int, typer.Option(min=8, help="Largest patch side to be compared, in px of the images.")] = 64,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make a data set with masks out of good images: part to train on, part with pasted objects (MVTec layout)."""
+    from inspect_gan.datasets.pasted import write_dataset
+
+    made = write_dataset(images, out, size=size, seed=seed)
+    typer.echo(
+        f"{made.train} images to train on; {made.good} unseen parts, {made.pasted} copies of them with "
+        f"{made.objects} pasted objects: {out}"
+    )
+
+
+@app.command()
 def patches(
     images: Annotated[Path, typer.Argument(help="Folder of images.")],
     out: Out,

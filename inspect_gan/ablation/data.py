@@ -9,6 +9,7 @@ from typing import Any
 
 from inspect_gan.ablation.grid import DataEntry, DrawnData
 from inspect_gan.datasets import open_dataset, pair_masks
+from inspect_gan.datasets.made import is_complete
 from inspect_gan.datasets.nanofibres import write_dataset
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
@@ -51,7 +52,7 @@ def open_data(name: str, entry: DataEntry, drawings: Path, *, draw: bool = True)
     """
     if entry.draw is not None:
         folder = drawings / _drawing(entry.draw)
-        if not _complete(folder):
+        if not is_complete(folder):
             if not draw:
                 return DataFiles((), (), UNDRAWN)
             shutil.rmtree(folder, ignore_errors=True)  # what an interrupted drawing left
@@ -83,11 +84,3 @@ def _digest(train: tuple[Path, ...], test: tuple[Sample, ...]) -> str:
 
 def _drawing(draw: DrawnData) -> str:
     return "nanofibres-" + "-".join(f"{value}" for value in draw.model_dump().values())
-
-
-def _complete(folder: Path) -> bool:
-    """Whether `write_dataset` came to its end: it lists the images last."""
-    try:
-        return "images" in json.loads((folder / "defects.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False

@@ -10,6 +10,7 @@ from inspect_gan.imaging.reading import (
     read_size,
     to_float,
     to_mask,
+    to_samples,
 )
 from inspect_gan.imaging.writing import (
     atomic_bytes,
@@ -36,6 +37,7 @@ __all__ = [
     "remove_unfinished",
     "to_float",
     "to_mask",
+    "to_samples",
     "write_png",
     "write_tiff",
 ]

@@ -144,6 +144,13 @@ def to_float(array: np.ndarray) -> np.ndarray:
     return np.divide(array, np.iinfo(array.dtype).max, dtype=np.float32)  # without a second image on the way
 
 
+def to_samples(pixels: np.ndarray, bit_depth: int) -> np.ndarray:
+    """The inverse of `to_float`: float32 in [0, 1] as uint8, uint16, or unchanged for a bit depth of 32."""
+    if bit_depth == 32:
+        return pixels
+    return np.rint(pixels * (2**bit_depth - 1)).astype(np.uint8 if bit_depth == 8 else np.uint16)
+
+
 @contextmanager
 def _enough_memory(path: Path | str) -> Iterator[None]:
     try:

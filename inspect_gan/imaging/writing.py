@@ -90,13 +90,16 @@ def write_png(path: Path | str, array: np.ndarray) -> None:
 
 
 def write_tiff(path: Path | str, array: np.ndarray) -> None:
-    """Write an (H, W) float32 map unchanged (NaN and values past 1 included) as a one-channel TIFF.
+    """Write a map or an image, (H, W) or (H, W, 1) grey or (H, W, 3) RGB float32, unchanged (NaN and values past 1
+    included) as a TIFF.
 
     Not compressed: to deflate a map takes 0.2 s or more per megapixel and saves an eighth of it.
 
     Raises InspectGanError when the file cannot be written, ValueError for an array of another kind.
     """
-    if array.dtype != np.float32 or array.ndim != 2 or not array.size:
-        raise ValueError(f"expected float32 of (H, W), not {array.dtype} of {array.shape}")
+    grey = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if array.dtype != np.float32 or not (grey.ndim == 2 or grey.shape[2:] == (3,)) or not grey.size:
+        raise ValueError(f"expected float32 of (H, W) or (H, W, 3), not {array.dtype} of {array.shape}")
+    photometric = "minisblack" if grey.ndim == 2 else "rgb"
     with atomic_file(path) as file:
-        tifffile.imwrite(file, array, photometric="minisblack", metadata=None, software="inspect-gan")
+        tifffile.imwrite(file, grey, photometric=photometric, metadata=None, software="inspect-gan")

@@ -17,7 +17,7 @@ from inspect_gan.base_inspector import to_image
 from inspect_gan.config import Config, differences
 from inspect_gan.errors import CannotResume, InspectGanError, printable
 from inspect_gan.hardware import free_memory, is_out_of_memory, resolve_device
-from inspect_gan.imaging import Image, make_folder
+from inspect_gan.imaging import Image, make_folder, to_samples
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.locks import locked
 from inspect_gan.patches.holdout import Region, Split, split
@@ -226,17 +226,11 @@ def _held_out(sources: Sequence[Source], facts: _Facts, seed: int) -> Iterator[n
         if pixels > HELD_OUT_PIXELS and pixels > region.height * region.width:
             return
         crop = _crop(sources[region.image].load(), region)
-        if crop.bit_depth == 32:
-            yield crop.pixels
-        else:
-            top = 2**crop.bit_depth - 1
-            yield np.rint(crop.pixels * top).astype(np.uint8 if crop.bit_depth == 8 else np.uint16)
+        yield to_samples(crop.pixels, crop.bit_depth)
 
 
 def _crop(image: Image, region: Region) -> Image:
-    rows = slice(region.top, region.top + region.height)
-    columns = slice(region.left, region.left + region.width)
-    return Image(image.pixels[rows, columns], image.bit_depth, image.path)
+    return Image(image.pixels[region.window], image.bit_depth, image.path)
 
 
 def _reserved(out: Path) -> AbstractContextManager[None]:

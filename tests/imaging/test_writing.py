@@ -166,7 +166,14 @@ def test_tiff_is_plain(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.tiff"), cv2.IMREAD_UNCHANGED), flat)
 
 
-@pytest.mark.parametrize("array", [np.zeros((3, 3)), np.zeros((3, 3, 1), np.float32), np.zeros((0, 3), np.float32)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_floating_point_images_come_back_as_they_were(tmp_path: Path, channels: int) -> None:
+    array = np.random.default_rng(0).random((3, 5, channels), dtype=np.float32)
+    write_tiff(tmp_path / "a.tiff", array)
+    np.testing.assert_array_equal(read_raw(tmp_path / "a.tiff").array, array)
+
+
+@pytest.mark.parametrize("array", [np.zeros((3, 3)), np.zeros((3, 3, 2), np.float32), np.zeros((0, 3), np.float32)])
 def test_tiff_refuses_other_arrays(tmp_path: Path, array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected float32"):
         write_tiff(tmp_path / "a.tiff", array)

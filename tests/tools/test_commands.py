@@ -463,6 +463,26 @@ def test_patch_files(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert run(capsys, *arguments, "data.holdout_fraction=0.4", "scoring.target_fpr=0.05", *TINY)[0] == 0
 
 
+def test_a_data_set_of_good_images_alone(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inspect_gan.datasets.pasted.OBJECTS", 5)  # one copy of each part is quick to evaluate
+    out = tmp_path / "pasted"
+    code, text, _ = run(capsys, "prepare", "pasted", "--images", data, "--out", out, "--size", "32", "--seed", "5")
+    assert code == 0
+    assert "3 images to train on; 3 unseen parts, 3 copies of them with" in text
+    arguments = ["train", "--data", out, "--config", "ganomaly", "--out", tmp_path / "run", "--steps", "3"]
+    assert run(capsys, *arguments, "data.holdout_fraction=0.4", "scoring.target_fpr=0.05", *TINY)[0] == 0
+    arguments = ["evaluate", tmp_path / "run", "--images", out, "--out", tmp_path / "ev", "--score", "res_l1"]
+    assert run(capsys, *arguments, "--stride", "32")[0] == 0
+    metrics = json.loads((tmp_path / "ev" / "metrics.json").read_text(encoding="utf-8"))
+    assert 0 <= metrics["image_level"]["auroc"] <= 1
+    assert 0 < metrics["results"][0]["pixel_auroc"] < 1
+    code, _, err = run(capsys, "prepare", "pasted", "--images", tmp_path / "none", "--out", tmp_path / "other")
+    assert (code, (tmp_path / "other").exists()) == (2, False)
+    assert "no such file or folder" in err
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "list", "detectors", "--json")
     assert code == 0
