@@ -43,7 +43,7 @@ def train(
     source = config or (DEFAULT_RECIPE if not resume or out is None else str(out / "config.yaml"))
     settings = load_config(source, changes)
     dataset = open_dataset(data, settings.data.layout)
-    if source == DEFAULT_RECIPE and not _enough(dataset.train, settings):
+    if config is None and source == DEFAULT_RECIPE and not _enough(dataset.train, settings):
         console.print(f"too few or too small images for {source}: training the plain configuration {SMALL}")
         settings = load_config(SMALL, changes)
     if check_data:
