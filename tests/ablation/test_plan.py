@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -198,3 +199,18 @@ def test_drawn_images_are_drawn_once(tmp_path: Path) -> None:
     assert open_data("x", entry, tmp_path) == first
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
     assert len(first.train) == 1
+
+
+def test_cells_may_start_from_the_recipes(make: Make) -> None:
+    grid = ("axes={detector: [ganomaly, ebgan]}", "tricks=[]", "base={detector.width: 4}")
+    plain, recipes = make(*grid), make(*grid, "recipes=true")
+    found = [
+        {name: (one["patches"]["size"], one["detector"]["width"]) for name, one in by_detector(plan).items()}
+        for plan in (plain, recipes)
+    ]
+    assert found == [{"ganomaly": (32, 4), "ebgan": (32, 4)}, {"ganomaly": (64, 4), "ebgan": (32, 4)}]
+    assert by_detector(recipes)["ebgan"]["detector"]["energy"] == "ssim"
+
+
+def by_detector(plan: Plan) -> dict[str, Any]:
+    return {one["config"]["detector"]["name"]: one["config"] for one in plan.identities.values()}
