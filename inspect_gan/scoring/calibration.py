@@ -77,6 +77,12 @@ def needed_samples(alpha: float) -> int:
     return math.ceil(1 / alpha - 1e-9) - 1
 
 
+def comfortable_samples(alpha: float) -> int:
+    """The fewest samples whose conformal quantile at `alpha` is not the highest of them: one flawed spot in good
+    material must not set the threshold alone."""
+    return math.ceil((2 - alpha) / alpha - 1e-9)
+
+
 def check_samples(samples: int, alpha: float) -> None:
     """Raises InspectGanError when `samples` normal samples cannot support the false-alarm rate `alpha`."""
     if samples < needed_samples(alpha):

@@ -39,7 +39,7 @@ from inspect_gan.run import (
     save_held_out,
     save_weights,
 )
-from inspect_gan.scoring.calibration import check_samples, independent_samples, needed_samples
+from inspect_gan.scoring.calibration import check_samples, comfortable_samples, independent_samples
 from inspect_gan.training.health import assess, require_alive, write_health
 from inspect_gan.training.loop import Trainer
 from inspect_gan.training.monitor import Monitor
@@ -128,7 +128,7 @@ def _train(sources: Sequence[Source], facts: _Facts, config: Config, out: Path, 
         config.seed,
         out / STATE,
         Monitor(out, console),
-        _digest(facts.fingerprint),
+        _digest(facts),
     )
     trainer.fit(resume)
     trained = trainer.averages.shadow
@@ -200,14 +200,15 @@ def _survey(sources: Sequence[Source], config: Config) -> _Facts:
 
 
 def _divide(sizes: Sequence[tuple[int, int]], patch: int, config: Config) -> Split:
-    """Training and held-out regions. Unless the fraction is set, the smallest usual one that can support the target
-    false-alarm rate is held out; better to learn that none can before training than after."""
+    """Training and held-out regions. Unless the fraction is set, the smallest usual one that supports the target
+    false-alarm rate with comfort is held out, else the largest. Better to learn that none can before training than
+    after."""
     data = config.data
     fractions = HELD_OUT_FRACTIONS if data.holdout_fraction is None else (data.holdout_fraction,)
     for fraction in fractions:
         division = split(sizes, patch, data.holdout, fraction, config.seed)
         samples = independent_samples([(region.height, region.width) for region in division.held_out], patch)
-        if samples >= needed_samples(config.scoring.target_fpr):
+        if samples >= comfortable_samples(config.scoring.target_fpr):
             break
     check_samples(samples, config.scoring.target_fpr)
     return division
@@ -258,8 +259,9 @@ def _check_resumable(out: Path, config: Config) -> list[dict[str, Any]]:
     return record["data"]
 
 
-def _digest(fingerprint: Sequence[Mapping[str, Any]]) -> str:
-    return hashlib.sha256(repr(fingerprint).encode()).hexdigest()
+def _digest(facts: _Facts) -> str:
+    """Of the images and of what of them is trained on."""
+    return hashlib.sha256(repr((facts.fingerprint, facts.split)).encode()).hexdigest()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from inspect_gan.scoring.calibration import (
     Calibration,
     CalibrationFile,
     calibrate,
+    comfortable_samples,
     conformal_quantile,
     false_alarm_interval,
 )
@@ -187,3 +188,11 @@ def test_a_read_only_run_can_be_calibrated(
     else:
         with pytest.raises(InspectGanError, match="No space left"):
             file.get("s", MAPS, 0.1, made)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.1, 0.01, 0.003])
+def test_comfortable_samples_bear_one_outlier(alpha: float) -> None:
+    n = comfortable_samples(alpha)
+    values = np.arange(n, dtype=np.float32)
+    assert conformal_quantile(values, alpha) == n - 2
+    assert conformal_quantile(values[:-1], alpha) == n - 2  # one fewer, and the highest of them it is
