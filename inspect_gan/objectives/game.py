@@ -86,8 +86,8 @@ class Game:
 
     def d_pixels(self, out: Tensor, drawn: Tensor) -> Tensor:
         """Discriminator loss of pixels, penalty samples where `drawn` (bool), else real; both (B, 1, S, S)."""
-        real, fake = self.objective.d_real(out.flatten()), self.objective.d_fake(out.flatten())
-        return torch.where(drawn.flatten() != self.tricks.flip_labels, fake, real).mean()
+        flip = self.tricks.flip_labels
+        return torch.where(drawn.flatten(), self._of_each(out, real=flip), self._of_each(out, real=not flip)).mean()
 
     def d_loss(self, real_out: Tensor, fake_out: Tensor) -> Tensor:
         return self.d_real(real_out) + self.d_fake(fake_out)
@@ -136,15 +136,18 @@ class Game:
         self.signs[kind] = torch.lerp(self.signs[kind], share, 0.02) if kind in self.signs else share
 
     def _d(self, out: Tensor, real: bool) -> Tensor:
+        return self._of_each(out, real).mean()
+
+    def _of_each(self, out: Tensor, real: bool) -> Tensor:
         out = out.flatten()
         loss = self.objective.d_real if real else self.objective.d_fake
         tricks = self.tricks
         if not (tricks.soft_labels or tricks.label_noise):
-            return loss(out).mean()
+            return loss(out)
         off = tricks.soft_labels * torch.rand(out.shape, device=out.device)
         exchanged = torch.rand(out.shape, device=out.device) < tricks.label_noise
         target = torch.where(exchanged, 1 - off, off)
-        return loss(out, 1 - target if real else target).mean()
+        return loss(out, 1 - target if real else target)
 
 
 def with_total(terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -57,9 +57,9 @@ class PenaltySettings(Settings):
     """The penalty distribution t of RCGAN (Yang, Bozchalooi & Darve 2020, eq. 4): patches x_t that D learns to reject.
 
     penalty: distribution of each pixel of x_t: "normal" N(0, 1), "normal2" N(0, 2) (variance 2), "uniform" U(-1, 1);
-    "drawn": the patches of the batch with drawn defects. pen_w: weight of its terms. clip_t: cut x_t to the range of a
-    patch, [-1, 1]. critic: D judges whole patches or every pixel; one of pixels is told which of them
-    were drawn and takes the others for real.
+    "drawn": the patches of the batch with drawn defects. clip_t: cut x_t to the range of a patch, [-1, 1]. critic: D
+    judges whole patches or every pixel; one of pixels is told which of them were drawn and takes the others for real.
+    pen_w: weight of the penalty's terms; drawn pixels have none beside the real ones.
     """
 
     penalty: PenaltyName = "none"

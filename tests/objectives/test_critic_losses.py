@@ -71,6 +71,16 @@ def test_drawn_penalty_of_pairs_shows_the_codes_of_what_was_drawn() -> None:
     assert not torch.equal(x, REAL) and torch.equal(z, encoder(x))
 
 
+def test_targets_of_pixels_are_softened_as_those_of_patches() -> None:
+    out, rejected = torch.full((1, 1, 200, 200), 2.0), torch.ones(1, 1, 200, 200, dtype=torch.bool)
+    soft = game(soft_labels=0.2)
+    torch.manual_seed(0)
+    # Targets of 0.1 on average: 0.9 of the loss towards 0, 0.1 of that towards 1.
+    expected = 0.9 * softplus(2.0) + 0.1 * softplus(-2.0)
+    assert soft.d_pixels(out, rejected).item() == pytest.approx(expected, rel=2e-3)
+    assert soft.d_penalty(out).item() == pytest.approx(expected, rel=2e-3)
+
+
 @pytest.mark.parametrize("pixels", [False, True])
 def test_without_a_penalty_the_objective_s_terms(pixels: bool) -> None:
     settings = PenaltySettings(critic="pixels" if pixels else "patch")
