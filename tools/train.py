@@ -43,13 +43,16 @@ def train(
     source = config or (DEFAULT_RECIPE if not resume or out is None else str(out / "config.yaml"))
     settings = load_config(source, changes)
     dataset = open_dataset(data, settings.data.layout)
+    if check_data:
+        report = check_dataset(dataset)
+        console.print(report.text(), markup=False)
+        if report.problems:
+            raise typer.Exit(2)
     if config is None and source == DEFAULT_RECIPE and not _enough(dataset.train, settings):
         console.print(f"too few or too small images for {source}: training the plain configuration {SMALL}")
         settings = load_config(SMALL, changes)
     if check_data:
-        report = check_dataset(dataset)
-        console.print(report.text(), markup=False)
-        raise typer.Exit(2 if report.problems else 0)
+        raise typer.Exit
     if out is None:
         raise InspectGanError("--out is missing: name the run directory to make, e.g. --out runs/first")
 

@@ -115,10 +115,9 @@ def _pixels(
     (B, 1, S, S). D learns to tell real, generated and drawn pixels within one image: whole generated patches, among the
     others or in passes of their own, would shift the statistics that batch normalisation keeps for scoring."""
     x_t, opacity = draw_defects(real[0], generated=fake[0].float())
-    if encoder is None:
-        return critic(x_t), opacity > VISIBLE
-    with statistics_kept(encoder):
-        return critic(x_t, encoder(x_t)), opacity > VISIBLE
+    encoders = _encoders(encoder)
+    with statistics_kept(*encoders):
+        return critic(x_t, *(e(x_t) for e in encoders)), opacity > VISIBLE
 
 
 def penalise_critic(
@@ -163,8 +162,11 @@ def _on_penalty_samples(
 ) -> Tensor:
     """Raw outputs D(x_t) or D(x_t, E(x_t)), (B,)."""
     x_t = penalty_samples(x, settings)
-    if encoder is None:
-        with statistics_kept(critic):
-            return critic(game.seen(x_t))
-    with statistics_kept(critic, encoder):
-        return critic(game.seen(x_t), encoder(x_t))
+    encoders = _encoders(encoder)
+    with statistics_kept(critic, *encoders):
+        return critic(game.seen(x_t), *(e(x_t) for e in encoders))
+
+
+def _encoders(encoder: nn.Module | None) -> list[nn.Module]:
+    """The encoder of a discriminator of pairs, none where D sees patches alone."""
+    return [] if encoder is None else [encoder]

@@ -84,15 +84,15 @@ def _field(x: Tensor, scale: Tensor) -> Tensor:
     axis = torch.arange(size, device=x.device)
     first = (layer * FIELD + top) * FIELD + left
     index = first[:, None, None] + axis[:, None] * FIELD + axis
-    return torch.from_numpy(_fields()).to(x.device)[index][:, None]
+    return _fields(x.device)[index][:, None]
 
 
 @cache
-def _fields() -> np.ndarray:
-    """(number of scales * FIELD²,) float32."""
+def _fields(device: torch.device) -> Tensor:
+    """(number of scales * FIELD²,) float32, kept on the device: it is read many times in every step."""
     random = np.random.default_rng(0)
     fields = []
     for scale in SCALES:
         field = cv2.GaussianBlur(random.standard_normal((FIELD, FIELD)), (0, 0), scale, borderType=cv2.BORDER_REFLECT)
         fields.append((field - field.mean()) / field.std())
-    return np.stack(fields).astype(np.float32).reshape(-1)
+    return torch.from_numpy(np.stack(fields).astype(np.float32).reshape(-1)).to(device)

@@ -185,8 +185,7 @@ class Trainer:
         # One seed per step makes noise, latents and dropout a function of the position alone.
         torch.manual_seed(self._seed * 1_000_003 + self.position.ticks)
         self.position.ticks += 1
-        for name, network in self.detector.named_children():
-            network.requires_grad_(name in phase.trains)
+        freeze_others(self.detector, phase)
         optimizer = self._optimizers[phase.name]
         optimizer.zero_grad(set_to_none=True)
         with self.launched.autocast():
@@ -260,8 +259,7 @@ class Trainer:
                 settle(number)
                 batch = Batch(self._tensor(number))
                 for phase in stage.phases:
-                    for name, network in shadow.named_children():
-                        network.requires_grad_(name in phase.trains)
+                    freeze_others(shadow, phase)
                     with self.launched.autocast():
                         phase.loss(batch)
 
@@ -337,6 +335,12 @@ class Trainer:
         self.detector.game.signs = state.signs
         self.latest, self._alive = state.latest, state.alive
         load_scaler_state(self.launched, state.precision)
+
+
+def freeze_others(detector: Detector, phase: Phase) -> None:
+    """Let the phase train its sub-networks and no other."""
+    for name, network in detector.named_children():
+        network.requires_grad_(name in phase.trains)
 
 
 def _finite(values: Any) -> bool:

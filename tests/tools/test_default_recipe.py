@@ -40,6 +40,15 @@ def test_a_configuration_of_one_s_choice_is_left_alone(tmp_path: Path, capsys: p
     assert "plain" not in capsys.readouterr().out
 
 
+def test_checking_lists_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = images(tmp_path / "good", 3, 80, 80)
+    (data / "text.png").write_text("hello", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--data", str(data), "--check-data"])
+    assert ended.value.code == 2
+    assert "1 problems" in capsys.readouterr().out
+
+
 def test_the_default_recipe_judges_pixels() -> None:
     config = load_config(DEFAULT_RECIPE)
     assert config.scoring.score == "doubt" and config.detector["critic"] == "pixels"
