@@ -25,6 +25,7 @@ from inspect_gan.detector import (
     detectors,
 )
 from inspect_gan.models import networks
+from inspect_gan.models.pixel_critic import AnyCritic, PixelCritic
 from inspect_gan.objectives import Game, Objective, TrickSettings, objectives, with_total
 from inspect_gan.objectives.penalties import PairPenaltySettings, critic_losses, penalise_encoder
 from inspect_gan.scoring.fusion import Mixture
@@ -98,7 +99,7 @@ class ALAD(PriorDetector):
 
     settings_class = ALADSettings
     settings: ALADSettings
-    discriminator_xz: networks.AnyCritic
+    discriminator_xz: AnyCritic
     view_class = ALADView
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating"), NATURAL),
@@ -127,7 +128,7 @@ class ALAD(PriorDetector):
         self.generator = networks.generator_dcgan(c, size, nz, width)
         self.encoder = encoder(c, size, nz, width)
         self.discriminator_xz = (
-            networks.PixelCritic(c, width, norm, nz, bias=objective.sees_offset)
+            PixelCritic(c, width, norm, nz, bias=objective.sees_offset)
             if settings.critic == "pixels"
             else critic_xz(c, size, nz, width, norm, settings.dropout, **self.critic_head())
         )

@@ -22,6 +22,7 @@ from inspect_gan.detector import (
 )
 from inspect_gan.models import networks
 from inspect_gan.models.latent_gan import LatentGAN, LatentGANSettings
+from inspect_gan.models.pixel_critic import PixelCritic
 from inspect_gan.objectives import Objective, TrickSettings
 from inspect_gan.objectives.optimizers import light
 from inspect_gan.scoring.fusion import Mixture
@@ -229,7 +230,7 @@ class AnoGAN(LatentGAN):
         kind: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
         self.generator = networks.generator_dcgan(c, size, settings.nz, width)
         self.discriminator = (
-            networks.PixelCritic(c, width, kind, bias=objective.sees_offset)
+            PixelCritic(c, width, kind, bias=objective.sees_offset)
             if settings.critic == "pixels"
             else critic(c, size, width, kind, **self.critic_head())
         )

@@ -23,6 +23,7 @@ from inspect_gan.detector import (
     detectors,
 )
 from inspect_gan.models import networks
+from inspect_gan.models.pixel_critic import AnyCritic, PixelCritic
 from inspect_gan.objectives import Objective, TrickSettings, with_total
 from inspect_gan.objectives.penalties import PairPenaltySettings, critic_losses, penalise_encoder
 from inspect_gan.scoring.fusion import Mixture
@@ -99,7 +100,7 @@ class BiGAN(PriorDetector):
 
     settings_class = BiGANSettings
     settings: BiGANSettings
-    discriminator: networks.AnyCritic
+    discriminator: AnyCritic
     view_class = BiGANView
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), NATURAL),
@@ -126,7 +127,7 @@ class BiGAN(PriorDetector):
         self.encoder = encoder(c, size, nz, width, stochastic=settings.stochastic_encoder)
         if settings.critic == "pixels":
             norm: networks.Norm = "batch" if objective.batch_norm_in_critic else "layer"
-            self.discriminator = networks.PixelCritic(c, width, norm, nz, bias=objective.sees_offset)
+            self.discriminator = PixelCritic(c, width, norm, nz, bias=objective.sees_offset)
         else:
             self.discriminator = critic(c, size, nz, width, **self.critic_head())
         self.apply(networks.init_normal)

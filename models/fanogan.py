@@ -20,6 +20,7 @@ from inspect_gan.detector import (
 )
 from inspect_gan.models import networks
 from inspect_gan.models.latent_gan import LatentGAN, LatentGANSettings
+from inspect_gan.models.pixel_critic import PixelCritic
 from inspect_gan.objectives import Objective, Optimizer, TrickSettings, both
 from inspect_gan.scoring.fusion import Mixture
 from inspect_gan.scoring.residuals import l2, mse
@@ -93,9 +94,7 @@ class FAnoGAN(LatentGAN):
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         self.generator = networks.generator_dcgan(c, size, nz, width)
         self.discriminator = (
-            networks.PixelCritic(
-                c, width, "batch" if objective.batch_norm_in_critic else "layer", bias=objective.sees_offset
-            )
+            PixelCritic(c, width, "batch" if objective.batch_norm_in_critic else "layer", bias=objective.sees_offset)
             if settings.critic == "pixels"
             else networks.critic_k5(c, size, width, "layer", **self.critic_head())
         )

@@ -21,6 +21,7 @@ from inspect_gan.detector import (
     detectors,
 )
 from inspect_gan.models import networks
+from inspect_gan.models.pixel_critic import AnyCritic, PixelCritic
 from inspect_gan.objectives import Objective, TrickSettings
 from inspect_gan.objectives.penalties import PenaltySettings, critic_losses
 from inspect_gan.scoring.fusion import Mixture
@@ -85,7 +86,7 @@ class Ganomaly(Detector):
 
     settings_class = GanomalySettings
     settings: GanomalySettings
-    discriminator: networks.AnyCritic
+    discriminator: AnyCritic
     view_class = GanomalyView
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("minimax", "nonsaturating", "lsgan", "mim"), DRIVES_D),
@@ -131,7 +132,7 @@ class Ganomaly(Detector):
                 c, size, width, norm, minibatch_std=settings.minibatch_std, padded=padded
             )
         if settings.critic == "pixels":
-            self.discriminator = networks.PixelCritic(c, width, norm, bias=objective.sees_offset)
+            self.discriminator = PixelCritic(c, width, norm, bias=objective.sees_offset)
         self.plays_on_output = settings.adv_mode == "objective"
         self.apply(networks.init_normal)
         if settings.spectral_norm:

@@ -4,7 +4,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from inspect_gan.detector import Batch, DetectorSettings, Phase, PriorDetector, Stage
-from inspect_gan.models.networks import AnyCritic
+from inspect_gan.models.pixel_critic import AnyCritic
 from inspect_gan.objectives import with_total
 from inspect_gan.objectives.penalties import PenaltySettings, critic_losses
 from inspect_gan.scoring.residuals import distance

@@ -21,6 +21,7 @@ from inspect_gan.detector import (
 )
 from inspect_gan.models import networks
 from inspect_gan.models.networks import SLOPE, Critic, Norm, down, halvings, norm2d, pyramid, up
+from inspect_gan.models.pixel_critic import AnyCritic, PixelCritic
 from inspect_gan.objectives import Objective, TrickSettings, with_total
 from inspect_gan.objectives.penalties import PenaltySettings, critic_losses
 from inspect_gan.scoring.fusion import Mixture
@@ -66,7 +67,7 @@ class SkipGanomaly(Detector):
 
     settings_class = SkipGanomalySettings
     settings: SkipGanomalySettings
-    discriminator: networks.AnyCritic
+    discriminator: AnyCritic
     objectives: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("nonsaturating", "minimax", "lsgan", "mim"), NATURAL),
         **dict.fromkeys(("wgan", "wgan_gp", "hinge"), NO_BATCH_NORM),
@@ -102,7 +103,7 @@ class SkipGanomaly(Detector):
             self.generator = unet_k5(c, size, width)
             self.discriminator = skip_critic_k5(c, size, width, norm, **self.critic_head())
         if settings.critic == "pixels":
-            self.discriminator = networks.PixelCritic(c, width, norm, bias=objective.sees_offset)
+            self.discriminator = PixelCritic(c, width, norm, bias=objective.sees_offset)
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)
