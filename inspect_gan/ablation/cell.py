@@ -88,10 +88,30 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     inspector.evaluate(data.test, evaluation, scores=names, baselines=first, figures=False, progress=console.print)
     # Maps of every image in every cell would fill the disk; `evaluate` makes them again.
     shutil.rmtree(evaluation / "maps", ignore_errors=True)
-    rows = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))["results"]
+    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    rows = metrics["results"]
     if first:
         write_baselines(sweep, digest, {row["score"]: _numbers(row) for row in rows if row["baseline"]})
-    return Outcome("done", scores={row["score"]: _numbers(row) for row in rows if not row["baseline"]})
+    scores = {row["score"]: _numbers(row) for row in rows if not row["baseline"]}
+    scores[metrics["score"]] |= _found(metrics["coverage"])
+    return Outcome("done", scores=scores)
+
+
+def _found(coverage: dict[str, Any]) -> dict[str, float | None]:
+    """Shares of the defects that are covered by half or more, of the coverage in metrics.json: at 5 % pixel false alarms,
+    all and by the area in px from which a class goes on; at the calibrated threshold, with its rate of false alarms."""
+    from inspect_gan.evaluation.coverage import SIZE_EDGES
+
+    calibrated = coverage["at_calibrated_threshold"]
+    return {
+        "coverage": coverage["share_above_half"],
+        **{
+            f"coverage_from_{edge}": size["share_above_half"]
+            for edge, size in zip((0, *SIZE_EDGES), coverage["by_size"], strict=True)
+        },
+        "calibrated_coverage": calibrated["share_above_half"],
+        "calibrated_fpr": calibrated["pixel_false_alarm_rate"],
+    }
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float | None]:

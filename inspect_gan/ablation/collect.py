@@ -20,6 +20,8 @@ METRICS = {
     "patch_recall": "patch recall",
     "patch_f1": "patch F1",
     "image_auroc": "image AUROC",
+    "coverage": "defects half covered",
+    "coverage_from_0": "of the smallest",
 }
 # Those that plots and the lists of differences in reports show. Tables show all of METRICS, results.csv also what else
 # is measured, such as each run's own intervals.
