@@ -8,9 +8,12 @@ import typer
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
     images: Annotated[Path, typer.Option(help="Test images: a folder, or a data set that knows its masks.")],
     out: Annotated[Path, typer.Option(help="Where metrics and figures go.")],
+    run: Annotated[Path | None, typer.Argument(help="Run directory.")] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="In place of a run: maps of another tool, NAME.tiff or NAME.npy per image.")
+    ] = None,
     masks: Annotated[Path | None, typer.Option(help="Ground-truth masks, paired by name.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Patch step in px (default: the run's).")] = None,
     score: Annotated[
@@ -22,10 +25,20 @@ def evaluate(
     """Pixel, patch and image metrics of every score, beside baselines that learn nothing; per-defect coverage."""
     from inspect_gan.console import PlainConsole
     from inspect_gan.datasets import open_dataset, pair_masks
+    from inspect_gan.evaluation.external import evaluate_maps
     from inspect_gan.inspector import Inspector
 
     console = PlainConsole()
     samples = open_dataset(images).test if masks is None else pair_masks(images, masks)
+    if maps is not None:
+        given = {"a run": run, "--stride": stride, "--score": score, "--exact": exact, "--raw": raw}
+        if unfit := [what for what, value in given.items() if value]:
+            raise typer.BadParameter(f"--maps is measured as it is and does not go with {', '.join(unfit)}")
+        evaluate_maps(maps, samples, out, console.print)
+        console.print((out / "metrics.md").read_text(encoding="utf-8"))
+        return
+    if run is None:
+        raise typer.BadParameter("give a run directory, or a folder of maps with --maps")
     inspector = Inspector.load(run)
     inspector.evaluate(samples, out, stride=stride, scores=score, exact=exact, raw=raw, progress=console.print)
     console.print((out / "metrics.md").read_text(encoding="utf-8"))

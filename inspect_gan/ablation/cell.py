@@ -98,8 +98,8 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
 
 
 def _found(coverage: dict[str, Any]) -> dict[str, float | None]:
-    """Shares of the defects that are covered by half or more, of the coverage in metrics.json: at 5 % pixel false alarms,
-    all and by the area in px from which a class goes on; at the calibrated threshold, with its rate of false alarms."""
+    """Of the coverage in metrics.json the shares of the defects that are covered by half or more: at 5 % pixel false
+    alarms, all and by the area in px from which a class goes on; at the calibrated threshold, with its false alarms."""
     from inspect_gan.evaluation.coverage import SIZE_EDGES
 
     calibrated = coverage["at_calibrated_threshold"]

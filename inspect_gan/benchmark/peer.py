@@ -60,7 +60,7 @@ def train_engine(data: Path, steps: int) -> dict[str, float]:
             default_root_dir=results,
             enable_progress_bar=False,
         )
-        engine.fit(model=_model(), datamodule=folder)
+        engine.fit(model=model(), datamodule=folder)
     return {"ready_cpu_s": clock.starts[0], **_speed(clock.starts)}
 
 
@@ -70,10 +70,10 @@ def train_step(data: Path, steps: int, bf16: bool = False) -> dict[str, float]:
     from torch.utils.flop_counter import FlopCounterMode
 
     torch.manual_seed(0)
-    module = _model()
+    module = model()
     network = module.model.train()
     d_opt, g_opt = module.configure_optimizers()
-    patches = _normalise(_patches(data, stride=16)[: BATCH * 16])
+    patches = normalise(_patches(data, stride=16)[: BATCH * 16])
 
     def step(number: int) -> None:
         first = number * BATCH % (len(patches) - BATCH)
@@ -106,10 +106,10 @@ def dense_map(data: Path, stride: int) -> dict[str, float]:
     """Its network on all patches of one image, batch 64, after a warm-up; it makes no map of them."""
     import torch
 
-    network = _model().model.eval()
+    network = model().model.eval()
 
     def scores(patches: Any) -> Any:
-        return torch.cat([network(batch).pred_score for batch in _normalise(patches).split(BATCH)])
+        return torch.cat([network(batch).pred_score for batch in normalise(patches).split(BATCH)])
 
     with torch.inference_mode():
         scores(_patches(data, SIZE)[: 2 * BATCH])
@@ -136,7 +136,7 @@ def help_page(data: Path) -> dict[str, float]:
 
 def scorer_ready(data: Path) -> dict[str, float]:
     """The network with fresh weights; a saved one takes longer."""
-    _model().model.eval()
+    model().model.eval()
     return {"ready_cpu_s": time.process_time()}
 
 
@@ -146,7 +146,7 @@ def describe(data: Path) -> dict[str, str]:
     return {name: version(name) for name in ("anomalib", "torch", "lightning")} | {"python": sys.version.split()[0]}
 
 
-def _model() -> Any:
+def model() -> Any:
     import torch
     from anomalib.models import Ganomaly
 
@@ -168,17 +168,17 @@ def _patches(data: Path, stride: int) -> Any:
     from PIL import Image
 
     pixels = torch.from_numpy(np.array(Image.open(data / "image.png").convert("RGB"))).permute(2, 0, 1) / 255
-    rows, columns = (_positions(extent, stride) for extent in pixels.shape[1:])
+    rows, columns = (positions(extent, stride) for extent in pixels.shape[1:])
     windows = pixels.unfold(1, SIZE, 1).unfold(2, SIZE, 1)[:, rows][:, :, columns]
     return windows.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
 
 
-def _positions(extent: int, stride: int) -> list[int]:
+def positions(extent: int, stride: int) -> list[int]:
     last = extent - SIZE
     return [*range(0, last, stride), last]
 
 
-def _normalise(patches: Any) -> Any:
+def normalise(patches: Any) -> Any:
     """The peer's default standardisation."""
     import torch
 

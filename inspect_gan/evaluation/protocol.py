@@ -167,7 +167,7 @@ def evaluate(
             raise InspectGanError(
                 f"{sample.image} is the training image {trained[image.digest]}: evaluate on unseen images"
             )
-        truth = Truth(_mask(sample, image))
+        truth = Truth(mask_of(sample, (image.height, image.width)))
         # Of all maps only that of the run's score is held as a whole.
         kept = scores.names if raw else [calibration.score]
         maps = {name: np.empty(truth.mask.shape, dtype=np.float32) for name in kept}
@@ -205,6 +205,15 @@ def evaluate(
     )
 
 
+def mask_of(sample: Sample, shape: tuple[int, int]) -> np.ndarray:
+    """The truth of an image of this size, (H, W) bool. Raises InspectGanError where it is unknown."""
+    if sample.mask is not None:
+        return read_mask(sample.mask, shape)
+    if sample.defective is False:
+        return np.zeros(shape, dtype=bool)
+    raise InspectGanError(f"{sample.image} has no ground-truth mask: name the folder of masks with --masks")
+
+
 def map_file(out: Path, number: int) -> Path:
     """Where the map of an image lies, in threshold units."""
     return out / "maps" / f"{number:04d}.tiff"
@@ -218,14 +227,6 @@ def stored_maps(out: Path, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarr
             values,
             np.zeros(values.shape, dtype=bool) if sample.mask is None else read_mask(sample.mask, values.shape),
         )
-
-
-def _mask(sample: Sample, image: Image) -> np.ndarray:
-    if sample.mask is not None:
-        return read_mask(sample.mask, (image.height, image.width))
-    if sample.defective is False:
-        return np.zeros((image.height, image.width), dtype=bool)
-    raise InspectGanError(f"{sample.image} has no ground-truth mask: name the folder of masks with --masks")
 
 
 def _count(

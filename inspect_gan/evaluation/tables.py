@@ -20,7 +20,7 @@ def record(evaluation: Evaluation, calibration: Calibration, header: Mapping[str
     """All figures for metrics.json, None where undefined. header: what it says of the run, with its "run" name."""
     calibrated, at_fpr = evaluation.calibrated, evaluation.coverage
     good = [image for image in evaluation.images if not image.defective]
-    return _finite(
+    return finite(
         {
             **header,
             "score": evaluation.score,
@@ -42,8 +42,8 @@ def record(evaluation: Evaluation, calibration: Calibration, header: Mapping[str
             },
             "coverage": {
                 "pixel_false_alarm_rate": at_fpr.fpr,
-                **_coverage(at_fpr),
-                "at_calibrated_threshold": {"pixel_false_alarm_rate": calibrated.fpr, **_coverage(calibrated)},
+                **coverage_record(at_fpr),
+                "at_calibrated_threshold": {"pixel_false_alarm_rate": calibrated.fpr, **coverage_record(calibrated)},
             },
             "image_level": _image_level(evaluation),
             "false_alarm_regions_per_normal_image": _mean([image.regions_above for image in good]),
@@ -58,7 +58,8 @@ def table(evaluation: Evaluation, run: str) -> str:
     return "\n".join(_lines(evaluation, run)) + "\n"
 
 
-def _coverage(coverage: Coverage) -> dict[str, Any]:
+def coverage_record(coverage: Coverage) -> dict[str, Any]:
+    """What metrics.json says of it."""
     return {"threshold": coverage.threshold, **coverage.summary(), "by_size": coverage.by_size()}
 
 
@@ -113,7 +114,7 @@ def _lines(evaluation: Evaluation, run: str) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for result in ranked:
         estimates: list[float | Estimate] = [*result.pixel.values(), result.image_auroc, *result.patch.values()]
-        yield f"| {_name(result, evaluation)} | {' | '.join(_cell(value) for value in estimates)} |"
+        yield f"| {_name(result, evaluation)} | {' | '.join(cell(value) for value in estimates)} |"
     yield ""
     yield "In brackets: 95 % bootstrap interval over images."
     yield ""
@@ -122,7 +123,7 @@ def _lines(evaluation: Evaluation, run: str) -> Iterator[str]:
     yield "| score | precision | recall | F1 |"
     yield "|---|---|---|---|"
     for result in ranked:
-        yield f"| {_name(result, evaluation)} | {' | '.join(_cell(value) for value in result.patch_found)} |"
+        yield f"| {_name(result, evaluation)} | {' | '.join(cell(value) for value in result.patch_found)} |"
     yield ""
     yield from _operating_point(evaluation)
     yield from _image_lines(evaluation)
@@ -134,7 +135,7 @@ def _operating_point(evaluation: Evaluation) -> Iterator[str]:
     found = calibrated.pixels
     yield (
         f"Pixels of {evaluation.score} at the calibrated threshold: {_percent(calibrated.fpr)} false alarms, "
-        f"precision {_cell(found.precision)}, recall {_cell(found.recall)}, F1 {_cell(found.f1)}."
+        f"precision {cell(found.precision)}, recall {cell(found.recall)}, F1 {cell(found.f1)}."
     )
     if not len(at_fpr.values):
         return
@@ -145,18 +146,19 @@ def _operating_point(evaluation: Evaluation) -> Iterator[str]:
         (f"at {COVERAGE_FPR:.0%} pixel false alarms", at_fpr),
         ("at the calibrated threshold", calibrated),
     ):
-        yield f"| **all**, {where} | {_coverage_cells(coverage.summary())} |"
+        yield f"| **all**, {where} | {coverage_cells(coverage.summary())} |"
         for row in coverage.by_size():
-            yield f"| {row['class']}, {where} | {_coverage_cells(row)} |"
+            yield f"| {row['class']}, {where} | {coverage_cells(row)} |"
     yield ""
     yield "Missed: no pixel of the defect lies above the threshold."
 
 
-def _coverage_cells(summary: Mapping[str, Any]) -> str:
+def coverage_cells(summary: Mapping[str, Any]) -> str:
+    """number | median | half or more | missed."""
     return " | ".join(
         [
             str(summary["defects"]),
-            _cell(summary["median"]),
+            cell(summary["median"]),
             _percent(summary["share_above_half"]),
             str(summary["missed"]),
         ]
@@ -182,8 +184,8 @@ def _protocols(evaluation: Evaluation) -> Iterator[str]:
     yield ""
     yield (
         "Protocols of published work, with thresholds set with the test set (not attainable in use; more in "
-        f"metrics.json): F1 of the contamination's top k {_cell(top['f1'])}, oracle F1 of patches "
-        f"{_cell(oracle['patch']['f1'])}, of pixels {_cell(oracle['pixel']['f1'])}."
+        f"metrics.json): F1 of the contamination's top k {cell(top['f1'])}, oracle F1 of patches "
+        f"{cell(oracle['patch']['f1'])}, of pixels {cell(oracle['pixel']['f1'])}."
     )
 
 
@@ -192,7 +194,8 @@ def _name(result: ScoreResult, evaluation: Evaluation) -> str:
     return f"{name} (no learning)" if result.baseline else name
 
 
-def _cell(value: float | Estimate) -> str:
+def cell(value: float | Estimate) -> str:
+    """ "0.912 [0.887, 0.931]", without brackets where there is no interval, "–" where undefined."""
     estimate = value if isinstance(value, Estimate) else Estimate(value, float("nan"), float("nan"), 0.0)
     if np.isnan(estimate.value):
         return "–"
@@ -204,10 +207,10 @@ def _percent(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.1%}"
 
 
-def _finite(tree: Any) -> Any:
+def finite(tree: Any) -> Any:
     """The same for JSON: None in place of figures that are not defined (NaN) or not finite."""
     if isinstance(tree, dict):
-        return {key: _finite(value) for key, value in tree.items()}
+        return {key: finite(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_finite(value) for value in tree]
+        return [finite(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
