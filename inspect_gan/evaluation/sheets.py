@@ -70,7 +70,7 @@ def sheet(places: Sequence[Place], evaluation: Evaluation, out: Path, load: Call
         if here:
             grey = displayed(load(samples[number].image))
             for place in here:
-                tiles[place] = _tile(place, grey, units, mask, _name(samples[number]))
+                tiles[place] = _tile(place, grey, units, mask, name_of(samples[number]))
     columns = max(min(COLUMNS, len(places)), 1)
     rows = max(-(-len(places) // columns), 1)
     page = np.full((rows * (TILE + _CAPTION + _GAP), columns * (TILE + _GAP), 3), 255, dtype=np.uint8)
@@ -78,11 +78,20 @@ def sheet(places: Sequence[Place], evaluation: Evaluation, out: Path, load: Call
         top, left = i // columns * (TILE + _CAPTION + _GAP), i % columns * (TILE + _GAP)
         page[top : top + TILE + _CAPTION, left : left + TILE] = tiles[place]
     if not places:
-        _write(page, "none", TILE // 2)
+        write(page, "none", TILE // 2)
     return page
 
 
-def _name(sample: Sample) -> str:
+def drawn_truth(grey: np.ndarray, units: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: the image (H, W) uint8 with green: ground truth, red: above the threshold."""
+    picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    for inside, colour in ((mask, _TRUTH), (units > THRESHOLD, _ALARM)):
+        draw_contour(picture, inside, inside, colour)
+    return picture
+
+
+def name_of(sample: Sample) -> str:
+    """Of an image, with its kind of defect where it has one."""
     return f"{sample.kind}/{sample.image.name}" if sample.kind else sample.image.name
 
 
@@ -94,18 +103,17 @@ def _tile(place: Place, grey: np.ndarray, units: np.ndarray, mask: np.ndarray, n
     top = int(np.clip((y0 + y1 - side) // 2, 0, max(height - side, 0)))
     left = int(np.clip((x0 + x1 - side) // 2, 0, max(width - side, 0)))
     window = np.s_[top : top + side, left : left + side]
-    picture = cv2.cvtColor(grey[window], cv2.COLOR_GRAY2RGB)
-    for inside, colour in ((mask[window], _TRUTH), (units[window] > THRESHOLD, _ALARM)):
-        draw_contour(picture, inside, inside, colour)
+    picture = drawn_truth(grey[window], units[window], mask[window])
     scale = min(TILE / max(picture.shape[:2]), 1)
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     tile = np.full((TILE + _CAPTION, TILE, 3), 255, dtype=np.uint8)
     tile[: picture.shape[0], : picture.shape[1]] = picture
-    _write(tile, name if len(name) <= 26 else f"...{name[-23:]}", TILE + 14)
-    _write(tile, place.caption, TILE + 29)
+    write(tile, name if len(name) <= 26 else f"...{name[-23:]}", TILE + 14)
+    write(tile, place.caption, TILE + 29)
     return tile
 
 
-def _write(picture: np.ndarray, text: str, y: int) -> None:
+def write(picture: np.ndarray, text: str, y: int) -> None:
+    """A line of black text on the picture, its foot at row y."""
     cv2.putText(picture, text, (4, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)

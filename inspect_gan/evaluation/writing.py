@@ -7,6 +7,7 @@ from typing import Any
 
 from inspect_gan.evaluation import sheets
 from inspect_gan.evaluation.figures import FIGURES
+from inspect_gan.evaluation.gallery import gallery
 from inspect_gan.evaluation.protocol import Evaluation
 from inspect_gan.evaluation.tables import record, table
 from inspect_gan.imaging import Image, atomic_bytes, atomic_text, write_png
@@ -32,3 +33,4 @@ def write_figures(out: Path, evaluation: Evaluation, load: Callable[[Path], Imag
         atomic_bytes(folder / f"{name}.png", draw(evaluation))
     for name, places in (("false_alarms", sheets.false_alarms(evaluation, out)), ("misses", sheets.misses(evaluation))):
         write_png(folder / f"{name}.png", sheets.sheet(places, evaluation, out, load))
+    write_png(folder / "gallery.png", gallery(evaluation, out, load))

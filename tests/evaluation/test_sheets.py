@@ -6,9 +6,11 @@ import numpy as np
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.evaluation.coverage import defect_coverage
 from inspect_gan.evaluation.curves import ScoreCurve
+from inspect_gan.evaluation.gallery import ROWS, WIDTH, gallery
 from inspect_gan.evaluation.protocol import Evaluation, ImageOutcome, map_file
 from inspect_gan.evaluation.sheets import PER_IMAGE, TILE, false_alarms, misses, sheet
 from inspect_gan.imaging import read, write_tiff
+from inspect_gan.reporting.pictures import heatmap
 from inspect_gan.scoring.verdict import Verdict
 
 SHAPE = (240, 300)
@@ -80,3 +82,28 @@ def test_a_defect_larger_than_a_tile_is_shown_whole_and_no_defect_is_said(tmp_pa
     assert np.ptp(np.nonzero(green > 20)[1]) > 0.9 * TILE
     without = evaluation_of([empty()], tmp_path)
     assert (sheet(misses(without), without, tmp_path, read) == 0).any()  # a word, not a blank page
+
+
+def test_the_gallery_shows_image_map_and_truth_of_images_with_defects(tmp_path: Path) -> None:
+    units, mask = empty()
+    mask[40:80, 40:80] = True
+    units[100:140, 200:240] = 2
+    evaluation = evaluation_of([empty(), *[(units, mask)] * 8], tmp_path)
+    page = gallery(evaluation, tmp_path, read)
+    height = len(page) // ROWS
+    assert len(page) == ROWS * height
+    left, right = WIDTH + 6, 2 * (WIDTH + 6)
+    scale = WIDTH / SHAPE[1]
+    for row in (page[:height], page[-height:]):
+        assert (row[: round(SHAPE[0] * scale), :WIDTH] == 128).all()
+        dark, bright = row[round(10 * scale), left + 10], row[round(120 * scale), left + round(220 * scale)]
+        assert (tuple(dark), tuple(bright)) == (
+            tuple(heatmap(np.zeros((1, 1)))[0, 0]),
+            tuple(heatmap(units[120:121, 220:221])[0, 0]),
+        )
+        red, green = (row[: round(SHAPE[0] * scale), right:, i].astype(int) for i in (0, 1))
+        for shown, middle in ((green - red > 50, 60), (red - green > 50, 220)):
+            columns = np.nonzero(shown[:, :WIDTH])[1]
+            assert abs(columns.mean() - middle * scale) < 3
+    alone = evaluation_of([empty()], tmp_path)
+    assert len(gallery(alone, tmp_path, read)) == height

@@ -46,7 +46,7 @@ def test_evaluate_reports_every_score_beside_the_baselines(evaluated: Path) -> N
     assert table.count("(no learning)") == 10
     assert "**res_ssim** (the run's)" in table
     pictures = {path.name for path in (evaluated / "figures").iterdir()}
-    assert pictures == {f"{name}.png" for name in (*FIGURES, "false_alarms", "misses")}
+    assert pictures == {f"{name}.png" for name in (*FIGURES, "false_alarms", "misses", "gallery")}
     assert all(cv2.imread(str(evaluated / "figures" / name)).std() > 0 for name in pictures)
 
 
