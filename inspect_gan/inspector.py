@@ -12,11 +12,11 @@ import numpy as np
 
 from inspect_gan import run
 from inspect_gan.base_inspector import BaseInspector, ImageLike, to_image
-from inspect_gan.config import Config, load_config
+from inspect_gan.config import DEFAULT_RECIPE, Config, load_config
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Precision, resolve_precision
-from inspect_gan.imaging import atomic_file
+from inspect_gan.imaging import Image, atomic_file, read_size
 from inspect_gan.scoring.calibration import Calibration, CalibrationFile, calibrate
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.predict import Predictor
@@ -53,7 +53,7 @@ class Inspector(BaseInspector):
     def fit(
         cls,
         images: Sequence[ImageLike] | str | Path,
-        config: Config | str | Path = "ganomaly",
+        config: Config | str | Path | None = None,
         *,
         out: str | Path | None = None,
         **budget: Any,
@@ -61,20 +61,24 @@ class Inspector(BaseInspector):
         """Train on normal images.
 
         images: paths, arrays (H, W[, C]) or a folder. config: a Config, a YAML file or a packaged name such as
-        "ganomaly". out: where to keep the run (default: a temporary folder until `save`). budget: `minutes=` or
-        `steps=`. Raises InspectGanError for unusable images or settings.
+        "ganomaly"; None: as for the command `train`, see `training.division.default_config`. out: where to keep the
+        run (default: a temporary folder until `save`). budget: `minutes=` or `steps=`. Raises InspectGanError for
+        unusable images or settings.
         """
         from inspect_gan.datasets import open_dataset
+        from inspect_gan.training.division import default_config
         from inspect_gan.training.fit import Source, fit_run, source_of
 
         unknown = set(budget) - {"minutes", "steps"}
         if unknown:
             raise TypeError(f"unknown budget {', '.join(sorted(unknown))}: give minutes or steps")
-        settings = config if isinstance(config, Config) else load_config(config)
-        training = settings.training.model_copy(update=budget)
-        settings = settings.model_copy(update={"training": training})
+        chosen = config if isinstance(config, Config) else load_config(config or DEFAULT_RECIPE)
         if isinstance(images, str | Path):
-            images = [sample.image for sample in open_dataset(Path(images), settings.data.layout).train]
+            images = [sample.image for sample in open_dataset(Path(images), chosen.data.layout).train]
+        if config is None:
+            _, chosen = default_config([_size(image) for image in images])
+        training = chosen.training.model_copy(update=budget)
+        settings = chosen.model_copy(update={"training": training})
         sources = [
             source_of(Path(image), settings.data.page)
             if isinstance(image, str | Path)
@@ -187,3 +191,11 @@ class Inspector(BaseInspector):
         if figures:
             write_figures(out, evaluation, self.read)
         return evaluation
+
+
+def _size(image: ImageLike) -> tuple[int, int]:
+    """(height, width) in px."""
+    if isinstance(image, str | Path):
+        return read_size(image)
+    height, width = (image.pixels if isinstance(image, Image) else image).shape[:2]
+    return height, width

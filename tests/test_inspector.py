@@ -124,3 +124,9 @@ def test_fit_takes_a_folder_of_files(tmp_path: Path) -> None:
     assert [Path(entry["name"]).name for entry in found.record["data"]] == ["0.png", "1.png", "2.png"]
     with pytest.raises(TypeError, match="epochs"):
         Inspector.fit(tmp_path / "good", config, epochs=3)
+
+
+def test_fit_on_images_too_small_for_the_default_recipe(tmp_path: Path) -> None:
+    images = [texture(i, (200, 640)) for i in range(4)]
+    found = Inspector.fit(images, steps=1, out=tmp_path / "run")
+    assert (found.detector_name, found.config.patches.size) == ("ganomaly", 32)

@@ -1,17 +1,10 @@
 """Train a detector on a folder of good images."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from inspect_gan.config import Config
-    from inspect_gan.datasets import Sample
-
-SMALL = "ganomaly"  # what images too small for the default recipe are trained with
 
 
 def train(
@@ -31,6 +24,8 @@ def train(
     from inspect_gan.console import PlainConsole
     from inspect_gan.datasets import check_dataset, open_dataset
     from inspect_gan.errors import InspectGanError
+    from inspect_gan.imaging import read_size
+    from inspect_gan.training.division import default_config
 
     if minutes is not None and steps is not None:
         raise typer.BadParameter("give --minutes or --steps, not both")
@@ -48,9 +43,10 @@ def train(
         console.print(report.text(), markup=False)
         if report.problems:
             raise typer.Exit(2)
-    if config is None and source == DEFAULT_RECIPE and not _enough(dataset.train, settings):
-        console.print(f"too few or too small images for {source}: training the plain configuration {SMALL}")
-        settings = load_config(SMALL, changes)
+    if source == DEFAULT_RECIPE and config is None:
+        chosen, settings = default_config([read_size(sample.image) for sample in dataset.train], changes)
+        if chosen != source:
+            console.print(f"too few or too small images for {source}: training the plain configuration {chosen}")
     if check_data:
         raise typer.Exit
     if out is None:
@@ -78,18 +74,6 @@ def train(
         f"pixels flagged (95 % interval {low:.2%} to {high:.2%}, {calibration.samples} held-out normal patches)\n"
         f"run: {out}\nnext: inspect-gan defect_map {out} IMAGES --out maps"
     )
-
-
-def _enough(samples: "Sequence[Sample]", settings: "Config") -> bool:
-    """Whether the images have room for patches to train on and, in the most that is held out, for a threshold."""
-    from inspect_gan.imaging import read_size
-    from inspect_gan.scoring.calibration import needed_samples
-    from inspect_gan.training.fit import HELD_OUT_FRACTIONS
-
-    patch = settings.patches.size
-    sizes = [read_size(sample.image) for sample in samples]
-    held_out = HELD_OUT_FRACTIONS[-1] * sum(height * width for height, width in sizes)
-    return min(map(min, sizes)) >= 2 * patch and held_out >= needed_samples(settings.scoring.target_fpr) * patch**2
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from inspect_gan.hardware import free_memory, is_out_of_memory, resolve_device
 from inspect_gan.imaging import Image, make_folder, to_samples
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.locks import locked
-from inspect_gan.patches.holdout import Region, Split, split
+from inspect_gan.patches.holdout import Region, Split
 from inspect_gan.patches.sampling import RandomPatches
 from inspect_gan.patches.store import PatchStore
 from inspect_gan.run import (
@@ -39,12 +39,11 @@ from inspect_gan.run import (
     save_held_out,
     save_weights,
 )
-from inspect_gan.scoring.calibration import check_samples, comfortable_samples, independent_samples
+from inspect_gan.training.division import divide
 from inspect_gan.training.health import assess, require_alive, write_health
 from inspect_gan.training.loop import Trainer
 from inspect_gan.training.monitor import Monitor
 
-HELD_OUT_FRACTIONS = (0.1, 0.15, 0.2, 0.25, 0.3)
 # Held-out material beyond this many pixels no longer sharpens a threshold, it only slows calibration.
 HELD_OUT_PIXELS = 16_000_000
 # May differ between the parts of a resumed run: how long it lasts, what it shows, how its maps are scored.
@@ -196,22 +195,7 @@ def _survey(sources: Sequence[Source], config: Config) -> _Facts:
                 f"{preprocess.footprint} px: remove it or set a smaller patches.size"
             )
     sizes = [(entry["height"], entry["width"]) for entry in fingerprint]
-    return _Facts(preprocess, _divide(sizes, preprocess.footprint, config), fingerprint)
-
-
-def _divide(sizes: Sequence[tuple[int, int]], patch: int, config: Config) -> Split:
-    """Training and held-out regions. Unless the fraction is set, the smallest usual one that supports the target
-    false-alarm rate with comfort is held out, else the largest. Better to learn that none can before training than
-    after."""
-    data = config.data
-    fractions = HELD_OUT_FRACTIONS if data.holdout_fraction is None else (data.holdout_fraction,)
-    for fraction in fractions:
-        division = split(sizes, patch, data.holdout, fraction, config.seed)
-        samples = independent_samples([(region.height, region.width) for region in division.held_out], patch)
-        if samples >= comfortable_samples(config.scoring.target_fpr):
-            break
-    check_samples(samples, config.scoring.target_fpr)
-    return division
+    return _Facts(preprocess, divide(sizes, preprocess.footprint, config), fingerprint)
 
 
 def _training_pixels(sources: Sequence[Source], region: Region, preprocess: Preprocess) -> np.ndarray:

@@ -20,8 +20,8 @@ def images(folder: Path, count: int, height: int, width: int) -> Path:
 
 @pytest.mark.parametrize(
     ("count", "height", "width", "plain"),
-    [(5, 700, 1024, False), (500, 32, 32, True), (2, 700, 300, True), (40, 127, 2000, True)],
-    ids=["as usual", "patch files", "too little for a threshold", "too narrow"],
+    [(5, 700, 1024, False), (500, 32, 32, True), (2, 700, 300, True), (3, 60, 2000, True), (40, 127, 2000, False)],
+    ids=["as usual", "patch files", "too little for a threshold", "too narrow", "whole images held out"],
 )
 def test_recipe_where_the_images_have_room_for_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, height: int, width: int, plain: bool
