@@ -118,21 +118,22 @@ class Ganomaly(Detector):
         super().__init__(shape, settings, objective, tricks)
         c, size, nz, width = shape.channels, shape.size, settings.nz, settings.width
         norm: networks.Norm = "batch" if objective.kind == "logit" else "layer"
+        padded = settings.networks != "k4_valid"
         if settings.networks == "k5":
             self.encoder = networks.encoder_k5(c, size, nz, width, first_norm=False)
             self.decoder = networks.decoder_k5(c, size, nz, width)
             self.encoder_rec = networks.encoder_k5(c, size, nz, width, first_norm=False)
-            self.discriminator = networks.critic_k5(c, size, width, norm, **self.critic_head())
         else:
-            padded = settings.networks == "k4"
             self.encoder = networks.encoder_k4(c, size, nz, width, padded=padded)
             self.decoder = networks.decoder_k4(c, size, nz, width)
             self.encoder_rec = networks.encoder_k4(c, size, nz, width, padded=padded)
-            self.discriminator = networks.critic_k4(
-                c, size, width, norm, minibatch_std=settings.minibatch_std, padded=padded
-            )
         if settings.critic == "pixels":
             self.discriminator = PixelCritic(c, width, norm, bias=objective.sees_offset)
+        elif settings.networks == "k5":
+            self.discriminator = networks.critic_k5(c, size, width, norm, **self.critic_head())
+        else:
+            minibatch_std = settings.minibatch_std
+            self.discriminator = networks.critic_k4(c, size, width, norm, minibatch_std=minibatch_std, padded=padded)
         self.plays_on_output = settings.adv_mode == "objective"
         self.apply(networks.init_normal)
         if settings.spectral_norm:

@@ -96,14 +96,14 @@ class SkipGanomaly(Detector):
         super().__init__(shape, settings, objective, tricks)
         c, size, width = shape.channels, shape.size, settings.width
         norm: Norm = "batch" if objective.kind == "logit" else "layer"
-        if settings.networks == "k4":
-            self.generator = unet_k4(c, size, width)
-            self.discriminator = skip_critic_k4(c, size, settings.nz, width, norm, settings.minibatch_std)
-        else:
-            self.generator = unet_k5(c, size, width)
-            self.discriminator = skip_critic_k5(c, size, width, norm, **self.critic_head())
+        k4 = settings.networks == "k4"
+        self.generator = unet_k4(c, size, width) if k4 else unet_k5(c, size, width)
         if settings.critic == "pixels":
             self.discriminator = PixelCritic(c, width, norm, bias=objective.sees_offset)
+        elif k4:
+            self.discriminator = skip_critic_k4(c, size, settings.nz, width, norm, settings.minibatch_std)
+        else:
+            self.discriminator = skip_critic_k5(c, size, width, norm, **self.critic_head())
         self.apply(networks.init_normal)
         if settings.spectral_norm:
             networks.normalise_spectrum(self.discriminator)
