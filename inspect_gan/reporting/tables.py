@@ -38,7 +38,7 @@ class Inspection:
     """What is known of one image after inspection, or why it could not be inspected.
 
     image: the inspected file. width, height: px. bit_depth: of the file. map_max: highest map value, in
-    threshold units. regions: as found, worst first. map, overlay, mask: files written for it, None where not
+    threshold units. regions: as found, worst first. map, overlay, mask, view: files written for it, None where not
     written. error: why it failed, None otherwise. seconds: wall time spent on it. Raises ValueError for a
     record that has neither a result nor an error.
     """
@@ -53,6 +53,7 @@ class Inspection:
     map: Path | None = None
     overlay: Path | None = None
     mask: Path | None = None
+    view: Path | None = None
     error: str | None = None
 
     def __post_init__(self) -> None:
