@@ -26,7 +26,7 @@ _BLOCK = 1 << 22  # pixels looked at together
 def levels(peak_limit: float) -> np.ndarray:
     """(n,) float32, ascending, fewer than 256: the values of a map that the viewer must tell apart, which are the
     thresholds it offers, the highest value of good material, and steps for peaks."""
-    return np.unique(np.concatenate([MOVED, PEAKS, np.float32([peak_limit])]))
+    return np.unique(np.concatenate([MOVED, PEAKS, np.array([peak_limit], np.float32)]))
 
 
 def write_view(path: Path, image: Image, map: np.ndarray, peak_limit: float) -> None:
