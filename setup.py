@@ -18,7 +18,8 @@ setup(
     description="Find defects on textured surfaces with GANs trained on good images only",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    author="The inspect-gan authors",
+    license_expression="MIT",
     python_requires=">=3.11",
     packages=["inspect_gan", "inspect_gan.configs"] + [f"inspect_gan.{room}" for room in ENGINE + OUTSIDE],
     package_dir={"inspect_gan": "inspect_gan", "inspect_gan.configs": "configs"}
