@@ -6,7 +6,7 @@ from setuptools import setup
 
 ENGINE = (
     *("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting"),
-    *("export", "ablation", "toys", "benchmark"),
+    *("export", "ablation", "toys", "benchmark", "pages"),
 )
 RAY = ["ray>=2.40; python_version < '3.15'"]  # later ones have no wheels yet
 OUTSIDE = ("models", "datasets", "tools")
