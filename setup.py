@@ -11,6 +11,7 @@ ENGINE = (
 RAY = ["ray>=2.40; python_version < '3.15'"]  # later ones have no wheels yet
 OUTSIDE = ("models", "datasets", "tools")
 EXPORT = ["onnx", "onnxscript", "onnxruntime"]
+DOCS = ["mkdocs-material>=9.5"]
 
 setup(
     name="inspect-gan",
@@ -51,7 +52,11 @@ setup(
     extras_require={
         "export": EXPORT,
         "ray": RAY,
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML", *EXPORT, *RAY],
+        "docs": DOCS,
+        "dev": [
+            *("pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"),
+            *(*EXPORT, *RAY, *DOCS),
+        ],
     },
     entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:process"]},
 )
