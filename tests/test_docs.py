@@ -240,7 +240,8 @@ def test_contributed_detector_and_objective_work_as_the_page_says(tmp_path: Path
     train = ["train", "--data", "good", "--config", "cogan", "--out", "run", "--steps", "4", "objective=quartic"]
     train += small
     call = (
-        f"import inspect_gan.models.cogan as m; print(m.__file__); import inspect_gan.tools.cli as c; c.main({train})"
+        f"import inspect_gan.models.cogan as m; print(m.__file__); from inspect_gan.tools.cli import main\nmain({train})"
+    )
     )
     done = subprocess.run(
         [sys.executable, "-c", call],
