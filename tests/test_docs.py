@@ -238,11 +238,8 @@ def test_contributed_detector_and_objective_work_as_the_page_says(tmp_path: Path
 
     small = ["detector.width=4", "detector.nz=8", "training.batch_size=4", "scoring.target_fpr=0.2"]
     train = ["train", "--data", "good", "--config", "cogan", "--out", "run", "--steps", "4", "objective=quartic"]
-    train += small
-    call = (
-        f"import inspect_gan.models.cogan as m; print(m.__file__); from inspect_gan.tools.cli import main\nmain({train})"
-    )
-    )
+    call = "import inspect_gan.models.cogan as m, inspect_gan.tools.cli as c; print(m.__file__); "
+    call += f"c.main({train + small})"
     done = subprocess.run(
         [sys.executable, "-c", call],
         cwd=tmp_path,
