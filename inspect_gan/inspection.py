@@ -110,7 +110,8 @@ def _inspect(
     try:
         image = inspector.read(path)
         result = judge(image)
-        picture = overlay(image, result.map, result.regions)
+        whole = image.whole
+        picture = overlay(whole, result.map, result.regions)
     except Exception as error:  # whatever is wrong with one image of ten thousand, the others are to be inspected
         message = str(error) if isinstance(error, InspectGanError) else f"{path}: {type(error).__name__}: {error}"
         if strict:
@@ -125,9 +126,10 @@ def _inspect(
     return Inspection(
         image=path,
         seconds=time.monotonic() - started,
-        width=image.width,
-        height=image.height,
-        bit_depth=image.bit_depth,
+        width=whole.width,
+        height=whole.height,
+        bit_depth=whole.bit_depth,
+        info_bar_px=image.info_bar_rows,
         map_max=result.score,
         regions=result.regions,
         um_per_px=None if result.pixel_size is None else result.pixel_size.um,
@@ -163,8 +165,9 @@ def _line(found: Inspection, number: int, total: int) -> str:
     start = f"[{number}/{total}] {printable(found.image.name)}: {found.verdict.value}"
     if found.error is not None:
         return f"{start}, {found.error}"
+    bar = f", info bar: {found.info_bar_px} px not inspected" if found.info_bar_px else ""
     scale = "" if found.um_per_px is None else f", {found.um_per_px:.4g} µm/px ({found.um_per_px_origin})"
     return (
         f"{start}, {len(found.regions)} regions, {found.defect_area_percent:.2f} % of the area, "
-        f"peak {found.map_max:.2f}, {found.seconds:.1f} s{scale}"
+        f"peak {found.map_max:.2f}, {found.seconds:.1f} s{scale}{bar}"
     )

@@ -1,4 +1,4 @@
-"""What files of microscopes tell about their images beside the pixels: how large a pixel is.
+"""What files of microscopes tell about their images beside the pixels: how large a pixel is, what is no picture.
 
 tifffile parses the vendors' tags. Whatever is broken, too long or not plausible there counts as not said: an image is
 never refused for it. Every vendor's pixel size holds for the file's own width only, so that it is dropped where the
@@ -14,6 +14,7 @@ import tifffile
 from tifffile.tifffile import imagej_description_metadata
 
 from inspect_gan.imaging import headers
+from inspect_gan.imaging.info_bar import HIGHEST
 from inspect_gan.imaging.pixel_size import PixelSize, pixel_size, plain_pixel_size
 
 MAX_TAG_BYTES = 1 << 17  # a microscope's tag is some 40 kB, and parsers may take the square of its length
@@ -30,9 +31,10 @@ _SPELLINGS = {"micron": "um", "microns": "um", "micrometer": "um", "nanometer": 
 
 @dataclass(frozen=True)
 class Metadata:
-    """pixel_size: None where the file tells none."""
+    """pixel_size: None where the file tells none. info_bar: rows of it at the bottom, 0 where the file tells none."""
 
     pixel_size: PixelSize | None = None
+    info_bar: int = 0
 
 
 NOTHING = Metadata()
@@ -43,12 +45,14 @@ def tiff_metadata(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Metadata:
     first = tif.pages.first
     same = (first.imagelength, first.imagewidth) == (page.imagelength, page.imagewidth)
     readers = (_fei, _zeiss, _tvips, _olympus, _imagej, _plain) if same else (_plain,)
+    found, info_bar = None, 0
     for read in readers:
         with suppress(Exception):  # nothing there, or damage of any kind
-            found = read(page if read is _plain else first)
-            if found is not None:
-                return Metadata(found)
-    return NOTHING
+            found = found or read(page if read is _plain else first)
+    if same:
+        with suppress(Exception):
+            info_bar = _fei_info_bar(first)
+    return Metadata(found, info_bar)
 
 
 def png_metadata(data: bytes) -> Metadata:
@@ -66,6 +70,13 @@ def _fei(page: tifffile.TiffPage) -> PixelSize | None:
     if width != page.imagewidth:
         return None
     return pixel_size(scan["PixelWidth"] * 1e6, scan.get("PixelHeight", scan["PixelWidth"]) * 1e6, "FEI metadata")
+
+
+def _fei_info_bar(page: tifffile.TiffPage) -> int:
+    """What the file has more rows than were scanned."""
+    image = _tags(page, *_FEI)["Image"]
+    rows = page.imagelength - int(image["ResolutionY"])
+    return rows if image["ResolutionX"] == page.imagewidth and 0 < rows <= HIGHEST * page.imagelength else 0
 
 
 def _zeiss(page: tifffile.TiffPage) -> PixelSize | None:

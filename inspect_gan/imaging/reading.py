@@ -24,6 +24,7 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import require_memory
 from inspect_gan.imaging import headers
 from inspect_gan.imaging.image import Image
+from inspect_gan.imaging.info_bar import InfoBar, without_info_bar
 from inspect_gan.imaging.metadata import NOTHING, Metadata, png_metadata
 from inspect_gan.imaging.tiff import read_tiff, tiff_size
 
@@ -44,19 +45,20 @@ class RawImage:
         return self.array.dtype.itemsize * 8
 
 
-def read(path: Path | str, channels: int | None = None, page: int | None = None) -> Image:
+def read(path: Path | str, channels: int | None = None, page: int | None = None, info_bar: InfoBar = "none") -> Image:
     """Read an image as float32 in [0, 1] (see `to_float`).
 
     channels: None keeps the file's own; 1 turns colour into Rec. 601 luma; 3 repeats grey three times.
-    page: which page of a multi-page TIFF, counted from 1.
+    page: which page of a multi-page TIFF, counted from 1. info_bar: what is cut off at the bottom.
 
-    Raises InspectGanError as `read_raw` does.
+    Raises InspectGanError as `read_raw` and `without_info_bar` do.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3, not {channels}")
     with _enough_memory(path):
         raw = read_raw(path, page)
         image = Image(to_float(raw.array), raw.bit_depth, raw.path, pixel_size=raw.metadata.pixel_size)
+        image = without_info_bar(image, info_bar, raw.metadata.info_bar)
         return image if channels is None else image.converted(channels)
 
 

@@ -29,7 +29,7 @@ REGION_COLUMNS = (
 IMAGE_COLUMNS = (
     *("image", "verdict", "map_max", "regions", "defect_area_px", "defect_area_percent"),
     *("defect_area_um2", "defects_per_mm2", "um_per_px", "um_per_px_origin"),
-    *("width", "height", "bit_depth", "map", "overlay", "mask", "error"),
+    *("width", "height", "info_bar_px", "bit_depth", "map", "overlay", "mask", "error"),
 )
 _REGIONS_CSV_COLUMNS = ("image", *REGION_COLUMNS)
 
@@ -38,7 +38,8 @@ _REGIONS_CSV_COLUMNS = ("image", *REGION_COLUMNS)
 class Inspection:
     """What is known of one image after inspection, or why it could not be inspected.
 
-    image: the inspected file. width, height: px. bit_depth: of the file. map_max: highest map value, in
+    image: the inspected file. width, height: px, of which info_bar_px rows at the bottom were not inspected. bit_depth:
+    of the file. map_max: highest map value, in
     threshold units. regions: as found, worst first. um_per_px: side of a pixel in µm, None when no scale is known;
     um_per_px_origin: what says so. map, overlay, mask: files written for it, None where not
     written. error: why it failed, None otherwise. seconds: wall time spent on it. Raises ValueError for a
@@ -49,6 +50,7 @@ class Inspection:
     seconds: float
     width: int | None = None
     height: int | None = None
+    info_bar_px: int = 0
     bit_depth: int | None = None
     map_max: float | None = None
     regions: tuple[Region, ...] = ()
@@ -70,16 +72,23 @@ class Inspection:
         return Verdict.ERROR if self.error is not None else worst(region.verdict for region in self.regions)
 
     @property
+    def inspected_px(self) -> int:
+        """Pixels that were looked at; 0 for a failed image."""
+        if self.error is not None or not self.width or not self.height:
+            return 0
+        return self.width * (self.height - self.info_bar_px)
+
+    @property
     def defect_area_px(self) -> int | None:
         """Pixels of all regions, those of the mask; None for a failed image."""
         return None if self.error is not None else sum(region.area for region in self.regions)
 
     @property
     def defect_area_percent(self) -> float | None:
-        """Share of the image covered by its regions, 0 to 100; None for a failed image."""
-        if self.defect_area_px is None or not self.width or not self.height:
+        """Share of what was inspected that its regions cover, 0 to 100; None for a failed image."""
+        if self.defect_area_px is None or not self.inspected_px:
             return None
-        return 100 * self.defect_area_px / (self.width * self.height)
+        return 100 * self.defect_area_px / self.inspected_px
 
     @property
     def defect_area_um2(self) -> float | None:
@@ -90,10 +99,10 @@ class Inspection:
 
     @property
     def defects_per_mm2(self) -> float | None:
-        """Regions per square millimetre of the image."""
-        if self.error is not None or self.um_per_px is None or not self.width or not self.height:
+        """Regions per square millimetre of what was inspected."""
+        if self.um_per_px is None or not self.inspected_px:
             return None
-        return len(self.regions) / (self.width * self.height * (self.um_per_px / 1000) ** 2)
+        return len(self.regions) / (self.inspected_px * (self.um_per_px / 1000) ** 2)
 
 
 def write_results(out: Path, inspections: Sequence[Inspection], header: Mapping[str, Any]) -> None:
@@ -206,6 +215,7 @@ def _image_row(inspection: Inspection, out: Path) -> dict[str, Any]:
         "um_per_px_origin": inspection.um_per_px_origin,
         "width": inspection.width,
         "height": inspection.height,
+        "info_bar_px": None if inspection.error is not None else inspection.info_bar_px,
         "bit_depth": inspection.bit_depth,
         "map": link(inspection.map),
         "overlay": link(inspection.overlay),

@@ -43,6 +43,7 @@ def test_tables_in_full(tmp_path, inspection):
         "um_per_px_origin": "FEI metadata",
         "width": "20",
         "height": "10",
+        "info_bar_px": "0",
         "bit_depth": "16",
         "map": "maps/part.png.tiff",
         "overlay": "overlays/part.png",
@@ -71,6 +72,13 @@ def test_tables_in_full(tmp_path, inspection):
         "mean": "1.73333",
     }
     assert (second["region"], second["verdict"], second["area_px"]) == ("2", "REVIEW", "10")
+
+
+def test_shares_are_of_what_was_inspected(tmp_path, inspection):
+    write_results(tmp_path, [inspection(height=15, info_bar_px=5)], HEADER)
+    (row,) = rows(tmp_path / "results.csv")
+    assert (row["height"], row["info_bar_px"], row["defect_area_percent"]) == ("15", "5", "11.0")
+    assert row["defects_per_mm2"] == "40000.0"
 
 
 def test_images_have_their_own_scales(tmp_path, inspection):
