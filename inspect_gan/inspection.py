@@ -110,8 +110,7 @@ def _inspect(
     try:
         image = inspector.read(path)
         result = judge(image)
-        whole = image.whole
-        picture = overlay(whole, result.map, result.regions)
+        picture = overlay(image, result.map, result.regions)
     except Exception as error:  # whatever is wrong with one image of ten thousand, the others are to be inspected
         message = str(error) if isinstance(error, InspectGanError) else f"{path}: {type(error).__name__}: {error}"
         if strict:
@@ -126,9 +125,9 @@ def _inspect(
     return Inspection(
         image=path,
         seconds=time.monotonic() - started,
-        width=whole.width,
-        height=whole.height,
-        bit_depth=whole.bit_depth,
+        width=image.width,
+        height=image.height + image.info_bar_rows,
+        bit_depth=image.bit_depth,
         info_bar_px=image.info_bar_rows,
         map_max=result.score,
         regions=result.regions,

@@ -12,8 +12,7 @@ import tifffile
 from inspect_gan.base_inspector import size_of
 from inspect_gan.config import load_config
 from inspect_gan.datasets.samples import Sample
-from inspect_gan.export.scorer import ExportedInspector
-from inspect_gan.export.write import export_onnx
+from inspect_gan.export.scorer import describe
 from inspect_gan.imaging import write_png
 from inspect_gan.inspection import inspect_images
 from inspect_gan.inspector import Inspector
@@ -51,7 +50,9 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Bars:
         truth[:120] = mask
         write_png(folder / kind / "mask.png", truth)
         write_png(folder / kind / "good.png", draw(texture(3)))
-        config = load_config("ganomaly", [*TINY, "data.holdout_fraction=0.4", "scoring.target_fpr=0.05"])
+        config = load_config(
+            "ganomaly", [*TINY, "data.holdout_fraction=0.4", "scoring.target_fpr=0.05", "scoring.score=res_l1"]
+        )
         auto = config.data.model_copy(update={"info_bar": "auto" if kind == "barred" else "none"})
         images = [folder / kind / "good.png", *(draw(texture(seed)) for seed in range(3))]
         runs.append(
@@ -106,20 +107,16 @@ def test_an_evaluation_leaves_the_bar_out(bars: Bars, tmp_path: Path) -> None:
     folder, barred, bare = bars
     metrics = {}
     for kind, inspector in (("barred", barred), ("bare", bare)):
-        sample = Sample(folder / kind / "image.png", folder / kind / "mask.png", defective=True)
-        inspector.evaluate([sample], tmp_path / kind, stride=16, scores=["res_ssim"], baselines=False)
+        sample = Sample(folder / kind / "image.png", folder / kind / "mask.png", True, None)
+        inspector.evaluate([sample], tmp_path / kind, stride=16, scores=["res_l1"], baselines=False)
         metrics[kind] = json.loads((tmp_path / kind / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["barred"]["results"] == metrics["bare"]["results"]
     assert metrics["barred"]["coverage"] == metrics["bare"]["coverage"]
 
 
-def test_an_exported_file_cuts_the_same(bars: Bars, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    folder, barred, _ = bars
-    export_onnx(barred, tmp_path / "scorer.onnx")
-    exported = ExportedInspector(tmp_path / "scorer.onnx")
-    assert exported.info_bar == "auto"
-    assert exported.read(folder / "barred" / "image.png").info_bar_rows == ROWS
+def test_an_export_carries_the_setting(bars: Bars) -> None:
+    for inspector, setting in zip(bars[1:], ("auto", "none"), strict=True):
+        assert json.loads(describe(inspector, inspector.calibration()))["info_bar"] == setting
 
 
 def test_size_is_that_of_what_is_read(bars: Bars) -> None:

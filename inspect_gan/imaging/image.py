@@ -47,13 +47,6 @@ class Image:
         return 0 if self.info_bar is None else len(self.info_bar)
 
     @property
-    def whole(self) -> "Image":
-        """With its info bar, as the file has it."""
-        if self.info_bar is None:
-            return self
-        return replace(self, pixels=np.concatenate([self.pixels, self.info_bar]), info_bar=None)
-
-    @property
     def digest(self) -> str:
         """SHA-256 of the pixels: the same picture in another file format or folder has the same digest."""
         return hashlib.sha256(np.ascontiguousarray(self.pixels).data).hexdigest()
