@@ -17,8 +17,8 @@ def write_masks(results: Path, corrections: Path, out: Path) -> tuple[int, int]:
     of missed defects.
 
     results: the folder that `defect_map` wrote. Outlines are those of the map, or boxes: good for counting which
-    defects are found, not for figures of pixels. Returns the number of masks and of corrected images. Raises InspectGanError
-    when files are missing or damaged, or when corrections name an image that was not inspected.
+    defects are found, not for figures of pixels. Returns the number of masks and of corrected images. Raises
+    InspectGanError when files are missing or damaged, or when corrections name an image that was not inspected.
     """
     made = read_corrections(corrections)
     corrected = {one.image: one for one in made.images}
