@@ -10,6 +10,7 @@ import numpy as np
 from inspect_gan.hardware import require_memory
 from inspect_gan.imaging import Image, read
 from inspect_gan.imaging.arrays import from_array
+from inspect_gan.imaging.pixel_size import PixelSize, chosen
 from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.maps import MapMaker
 from inspect_gan.scoring.regions import Region, find_regions, mask_of
@@ -28,7 +29,7 @@ class Result:
     """What was found in one image.
 
     score: highest value of the map. map: (H, W) float32 in threshold units, 1.0 = threshold. mask: (H, W) bool, the
-    listed regions. regions: worst first.
+    listed regions. regions: worst first. pixel_size: behind areas in µm², None when no scale is known.
     """
 
     verdict: Verdict
@@ -36,6 +37,7 @@ class Result:
     map: np.ndarray
     mask: np.ndarray
     regions: tuple[Region, ...]
+    pixel_size: PixelSize | None
 
 
 class BaseInspector(ABC):
@@ -71,9 +73,9 @@ class BaseInspector(ABC):
     ) -> Result:
         """Map, mask, regions and verdict of one image.
 
-        min_area: px, smaller regions are ignored. um_per_px: scale for areas in µm². Raises InspectGanError for
-        an unreadable image, one smaller than a patch or too large for memory, or a target rate that the held-out
-        material cannot support.
+        min_area: px, smaller regions are ignored. um_per_px: scale, by default the one that the image's file
+        tells. Raises InspectGanError for an unreadable image, one smaller than a patch or too large for memory, or a
+        target rate that the held-out material cannot support.
         """
         calibration = self.calibration(score, stride, target_fpr)
         picture = self.read(image)
@@ -82,13 +84,15 @@ class BaseInspector(ABC):
         require_memory(picture.path or "the image", BYTES_PER_PIXEL * pixels)
         raw = self.predictor.score_maps(picture, [calibration.score], calibration.maps)
         units = calibration.normalise(raw[calibration.score])
-        regions = find_regions(units, calibration.limits(min_area), um_per_px)
+        pixel_size = chosen(um_per_px, picture.pixel_size)
+        regions = find_regions(units, calibration.limits(min_area), None if pixel_size is None else pixel_size.um)
         return Result(
             verdict=worst([region.verdict for region in regions]),
             score=float(units.max()),
             map=units,
             mask=mask_of(units, regions),
             regions=regions,
+            pixel_size=pixel_size,
         )
 
 

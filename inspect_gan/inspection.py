@@ -140,6 +140,8 @@ def _inspect(
         bit_depth=image.bit_depth,
         map_max=result.score,
         regions=result.regions,
+        um_per_px=None if result.pixel_size is None else result.pixel_size.um,
+        um_per_px_origin=None if result.pixel_size is None else result.pixel_size.origin,
         map=map_file,
         mask=mask_file,
         overlay=overlay_file,
@@ -172,7 +174,8 @@ def _line(found: Inspection, number: int, total: int) -> str:
     start = f"[{number}/{total}] {printable(found.image.name)}: {found.verdict.value}"
     if found.error is not None:
         return f"{start}, {found.error}"
+    scale = "" if found.um_per_px is None else f", {found.um_per_px:.4g} µm/px ({found.um_per_px_origin})"
     return (
         f"{start}, {len(found.regions)} regions, {found.defect_area_percent:.2f} % of the area, "
-        f"peak {found.map_max:.2f}, {found.seconds:.1f} s"
+        f"peak {found.map_max:.2f}, {found.seconds:.1f} s{scale}"
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from inspect_gan.imaging.pixel_size import PixelSize
+
 REC601 = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -17,12 +19,14 @@ class Image:
     bit_depth: 8, 16 or 32 (floating point) bits per sample of the file.
     path: where it came from, None for an array given by the caller.
     mask: (H, W) bool, True where defective, None when no ground truth is known.
+    pixel_size: that the file tells, None where it tells none.
     """
 
     pixels: np.ndarray
     bit_depth: int
     path: Path | None = None
     mask: np.ndarray | None = None
+    pixel_size: PixelSize | None = None
 
     @property
     def height(self) -> int:

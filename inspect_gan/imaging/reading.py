@@ -24,6 +24,7 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import require_memory
 from inspect_gan.imaging import headers
 from inspect_gan.imaging.image import Image
+from inspect_gan.imaging.metadata import NOTHING, Metadata, png_metadata
 from inspect_gan.imaging.tiff import read_tiff, tiff_size
 
 IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -35,6 +36,7 @@ class RawImage:
 
     array: np.ndarray
     path: Path
+    metadata: Metadata = NOTHING
 
     @property
     def bit_depth(self) -> int:
@@ -54,7 +56,7 @@ def read(path: Path | str, channels: int | None = None, page: int | None = None)
         raise ValueError(f"channels must be None, 1 or 3, not {channels}")
     with _enough_memory(path):
         raw = read_raw(path, page)
-        image = Image(to_float(raw.array), raw.bit_depth, raw.path)
+        image = Image(to_float(raw.array), raw.bit_depth, raw.path, pixel_size=raw.metadata.pixel_size)
         return image if channels is None else image.converted(channels)
 
 
@@ -72,14 +74,14 @@ def read_raw(path: Path | str, page: int | None = None) -> RawImage:
     form = _format(path, head)
     with _enough_memory(path):
         if form == "TIFF":
-            array = read_tiff(path, page)
+            array, metadata = read_tiff(path, page)
         else:
             if page not in (None, 1):
                 raise InspectGanError(f"{path}: page {page} does not exist, a {form} file has one; leave the page out")
-            array = _decode(path, form)
+            array, metadata = _decode(path, form)
         if array.dtype.kind == "f":
             array = _checked_float(path, array)
-        return RawImage(_drop_equal_channels(array), path)
+        return RawImage(_drop_equal_channels(array), path, metadata)
 
 
 def read_mask(path: Path | str, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -199,8 +201,8 @@ def _format(path: Path, head: bytes) -> str:
     return form
 
 
-def _decode(path: Path, form: str) -> np.ndarray:
-    """(H, W, 1) or (H, W, 3) RGB uint8 or uint16 of a PNG, JPEG, BMP or WebP file."""
+def _decode(path: Path, form: str) -> tuple[np.ndarray, Metadata]:
+    """(H, W, 1) or (H, W, 3) RGB uint8 or uint16 of a PNG, JPEG, BMP or WebP file, and what it tells beside."""
     data = _bytes(path)
     size = headers.declared_size(form, data) or _cut_short(path, form)
     channels, sample_bytes = headers.samples(form, data)
@@ -220,7 +222,8 @@ def _decode(path: Path, form: str) -> np.ndarray:
         decoded = None
     if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
         raise InspectGanError(f"{path}: the {form} data cannot be decoded (damaged or unusual); export it again")
-    return decoded[..., None] if decoded.ndim == 2 else decoded[..., 2::-1]
+    array = decoded[..., None] if decoded.ndim == 2 else decoded[..., 2::-1]
+    return array, png_metadata(data) if form == "PNG" else NOTHING
 
 
 def _cut_short(path: Path, form: str) -> NoReturn:

@@ -24,7 +24,6 @@ AREAS = [200 - 3 * place for place in range(len(MOVED))]
 HEADER = {
     "run": "fibres",
     "min_area": 3,
-    "um_per_px": 0.5,
     "calibration": {"peak_limit": PEAK, "area_limit": AREAS[32], "moved": [[0.01, area] for area in AREAS]},
 }
 OPEN = """
@@ -77,6 +76,8 @@ def report(tmp_path: Path) -> Callable[..., Path]:
                 Inspection(
                     image=tmp_path / f"<{number}>.png",
                     seconds=0,
+                    um_per_px=0.5,
+                    um_per_px_origin="given",
                     bit_depth=8,
                     map_max=peak,
                     regions=regions,
