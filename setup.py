@@ -25,7 +25,7 @@ setup(
     | {f"inspect_gan.{room}": room for room in OUTSIDE},
     package_data={
         "inspect_gan.configs": ["*.yaml", "ablations/*.yaml", "nanotwice/*.yaml"],
-        "inspect_gan.reporting": ["*.html"],
+        "inspect_gan.reporting": ["*.html", "*.css", "*.js"],
         "inspect_gan.ablation": ["*.html"],
     },
     install_requires=[

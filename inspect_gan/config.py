@@ -27,7 +27,7 @@ from inspect_gan.settings import Settings
 DEFAULT_DETECTOR = "ganomaly"
 GRIDS = "ablations"  # folder of the packaged grids of `ablate`
 RECIPES = "nanotwice"  # folder of what the detectors need on such material
-DEFAULT_RECIPE = f"{RECIPES}/ganomaly"
+DEFAULT_RECIPE = f"{RECIPES}/bigan"
 MAX_BATCH = 2**16  # patches
 
 _SHOWN = reprlib.Repr()  # values in messages, the long ones shortened

@@ -22,6 +22,7 @@ from inspect_gan.reporting.html import write_report
 from inspect_gan.reporting.journal import Journal
 from inspect_gan.reporting.pictures import overlay
 from inspect_gan.reporting.tables import Inspection, counts, extend_tables, write_results, write_tables
+from inspect_gan.reporting.viewer import write_view
 
 LOCK = ".lock"
 JOURNAL = "unfinished.jsonl"  # there while an inspection is not finished
@@ -54,11 +55,11 @@ def inspect_images(
 ) -> dict[str, int]:
     """Inspect images one after the other and write everything into `out`.
 
-    maps/<stem>.tiff (float32, threshold units), masks/<stem>.png, overlays/<stem>.png, results.csv, regions.csv,
-    results.json, report.html. An image that cannot be inspected becomes a row with its error and the others go on,
-    with `strict` it ends the inspection. results.csv and regions.csv grow image by image; an interrupted or killed
-    inspection goes on after the last finished image when it is started again in the same way. Other options as in
-    `Inspector.inspect`. Memory does not grow with the number of images.
+    maps/<stem>.tiff (float32, threshold units), masks/<stem>.png, overlays/<stem>.png, views/<stem>.js and .jpg (for
+    the viewer of the report), results.csv, regions.csv, results.json, report.html. An image that cannot be inspected
+    becomes a row with its error and the others go on, with `strict` it ends the inspection. results.csv and regions.csv
+    grow image by image; an interrupted or killed inspection goes on after the last finished image when it is started
+    again in the same way. Other options as in `Inspector.inspect`. Memory does not grow with the number of images.
 
     Returns the number of images per verdict. Raises InspectGanError when another process inspects into `out`, when it
     cannot be written to, and for the first bad image with `strict`.
@@ -67,13 +68,14 @@ def inspect_images(
         raise InspectGanError("no images to inspect: name images or a folder of images")
     busy = f"another process inspects into {out}: wait for its end, or choose another --out"
     with locked(out / LOCK, busy):
-        for folder in (out, *(out / name for name in ("maps", "masks", "overlays"))):
+        for folder in (out, *(out / name for name in ("maps", "masks", "overlays", "views"))):
             make_folder(folder)
         options: dict[str, Any] = {"score": score, "stride": stride, "target_fpr": target_fpr}
+        calibration = inspector.calibration(**options)
         header: dict[str, Any] = {
             "run": inspector.name,
             "detector": inspector.detector_name,
-            "calibration": asdict(inspector.calibration(**options)),
+            "calibration": asdict(calibration),
             "min_area": min_area,
             "um_per_px": um_per_px,
             "versions": {"inspect_gan": inspect_gan.__version__, "python": platform.python_version()},
@@ -88,7 +90,7 @@ def inspect_images(
             write_tables(out, done)
             try:
                 for path, stem in islice(zip(paths, unique_stems(paths), strict=True), len(done), None):
-                    found = _inspect(inspector, path, stem, out, judge, strict)
+                    found = _inspect(inspector, path, stem, out, judge, calibration.peak_limit, strict)
                     done.add(found)
                     extend_tables(out, found)
                     progress(_line(found, len(done), len(paths)))
@@ -103,7 +105,13 @@ def inspect_images(
 
 
 def _inspect(
-    inspector: BaseInspector, path: Path, stem: str, out: Path, judge: Callable[[Image], Result], strict: bool
+    inspector: BaseInspector,
+    path: Path,
+    stem: str,
+    out: Path,
+    judge: Callable[[Image], Result],
+    peak_limit: float,
+    strict: bool,
 ) -> Inspection:
     """Inspect one image and write its files."""
     started = time.monotonic()
@@ -119,9 +127,11 @@ def _inspect(
     map_file = out / "maps" / f"{stem}.tiff"
     mask_file = out / "masks" / f"{stem}.png"
     overlay_file = out / "overlays" / f"{stem}.png"
+    view_file = out / "views" / f"{stem}.js"
     write_tiff(map_file, result.map)
     write_png(mask_file, result.mask.astype(np.uint8) * 255)
     write_png(overlay_file, picture)
+    write_view(view_file, image, result.map, peak_limit)
     return Inspection(
         image=path,
         seconds=time.monotonic() - started,
@@ -136,6 +146,7 @@ def _inspect(
         map=map_file,
         mask=mask_file,
         overlay=overlay_file,
+        view=view_file,
     )
 
 

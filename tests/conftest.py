@@ -22,9 +22,9 @@ FRAME = """\
 <pre></pre>
 <script>
 const frame = document.querySelector("iframe");
-frame.onload = () => {{
-  const look = (window, document) => {{ {script} }};
-  document.querySelector("pre").textContent = JSON.stringify(look(frame.contentWindow, frame.contentDocument));
+frame.onload = async () => {{
+  const look = async (window, document) => {{ {script} }};
+  document.querySelector("pre").textContent = JSON.stringify(await look(frame.contentWindow, frame.contentDocument));
 }};
 </script>
 """

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from inspect_gan.imaging.writing import atomic_file
+from inspect_gan.reporting import viewer
 from inspect_gan.reporting.pictures import SCALE_TOP, colours
 from inspect_gan.reporting.tables import (
     IMAGES_CSV,
@@ -59,7 +60,8 @@ def write_report(out: Path, inspections: Sequence[Inspection], header: Mapping[s
     environment.filters["number"] = _number
     page = environment.get_template("report.html").generate(
         facts=_facts(header),
-        settings=_flat(plain(header)),
+        settings=[line for line in _flat(plain(header)) if line[0] != "calibration.moved"],
+        viewer=plain(viewer.settings(header)),
         counts=counts(inspections),
         total=len(inspections),
         images=(_view(inspections[number], out) for number in _worst_first(inspections)),
@@ -81,6 +83,7 @@ def _worst_first(inspections: Sequence[Inspection]) -> list[int]:
 
 def _view(inspection: Inspection, out: Path) -> dict[str, Any]:
     """What the template needs to know of one image."""
+    view = inspection.view
     path = plain(relative_path(inspection.image, out))
     folder, _, name = path.rpartition("/")
     files = (("map", inspection.map), ("mask", inspection.mask), ("image", inspection.image))
@@ -91,6 +94,8 @@ def _view(inspection: Inspection, out: Path) -> dict[str, Any]:
         "name": name,
         "folder": folder,
         "overlay": None if inspection.overlay is None else _link(inspection.overlay, out),
+        "view": None if view is None else _link(view, out),
+        "picture": None if view is None else _link(viewer.picture_of(view), out),
         "thumbnail": _thumbnail(inspection),
         "files": [(label, _link(file, out)) for label, file in files if file is not None],
     }

@@ -101,7 +101,7 @@ def _is_valid(line: bytes, image: Path) -> bool:
         found = _inspection(values)
     except (ValueError, KeyError, TypeError):
         return False
-    made = (found.map, found.mask, found.overlay)
+    made = (found.map, found.mask, found.overlay, found.view)
     return (
         line.endswith(b"\n")
         and found.image == image
@@ -112,7 +112,7 @@ def _is_valid(line: bytes, image: Path) -> bool:
 
 def _inspection(values: Mapping[str, Any]) -> Inspection:
     rest: dict[str, Any] = {key: value for key, value in values.items() if key not in ("stamp", "image", "regions")}
-    for name in ("map", "mask", "overlay"):
+    for name in ("map", "mask", "overlay", "view"):
         rest[name] = rest[name] and Path(rest[name])
     return Inspection(image=Path(values["image"]), regions=tuple(map(_region, values["regions"])), **rest)
 

@@ -15,16 +15,18 @@ SCALE_TOP = 2 * THRESHOLD  # map value of the last colour; the threshold is the 
 FAINT = 0.75 * THRESHOLD  # below this a map value leaves the image grey
 OPACITY = 0.5  # of the colours at the threshold and above
 CONTOUR = {Verdict.REVIEW: (255, 200, 0), Verdict.NG: (255, 32, 32)}  # the last is drawn on top
+COLOUR_MAPS = {"viridis": cv2.COLORMAP_VIRIDIS, "cividis": cv2.COLORMAP_CIVIDIS, "inferno": cv2.COLORMAP_INFERNO}
 DISPLAYED_PERCENTILES = (0.5, 99.5)  # what black and white show of an image with more than 8 bits
 
 
 @cache
-def colours() -> np.ndarray:
-    """(256, 3) uint8 RGB, the fixed scale from map value 0 to `SCALE_TOP`: viridis.
+def colours(name: str = "viridis") -> np.ndarray:
+    """(256, 3) uint8 RGB, the fixed scale from map value 0 to `SCALE_TOP`: one of COLOUR_MAPS, where viridis is the
+    pictures' own.
 
-    Perceptually uniform, readable without colour vision, and free of the red and amber of the contours.
+    Perceptually uniform, readable without colour vision, and viridis is free of the red and amber of the contours.
     """
-    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS)
+    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8), COLOUR_MAPS[name])
     table: np.ndarray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)[0]
     table.setflags(write=False)
     return table

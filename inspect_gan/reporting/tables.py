@@ -41,7 +41,7 @@ class Inspection:
     image: the inspected file. width, height: px, of which info_bar_px rows at the bottom were not inspected. bit_depth:
     of the file. map_max: highest map value, in
     threshold units. regions: as found, worst first. um_per_px: side of a pixel in µm, None when no scale is known;
-    um_per_px_origin: what says so. map, overlay, mask: files written for it, None where not
+    um_per_px_origin: what says so. map, overlay, mask, view: files written for it, None where not
     written. error: why it failed, None otherwise. seconds: wall time spent on it. Raises ValueError for a
     record that has neither a result nor an error.
     """
@@ -59,6 +59,7 @@ class Inspection:
     map: Path | None = None
     overlay: Path | None = None
     mask: Path | None = None
+    view: Path | None = None
     error: str | None = None
 
     def __post_init__(self) -> None:

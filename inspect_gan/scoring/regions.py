@@ -95,6 +95,12 @@ def measure(map: np.ndarray) -> list[tuple[int, float]]:
     return list(zip(found.area.tolist(), found.peak.tolist(), strict=True))
 
 
+def largest(above: np.ndarray) -> int:
+    """px of the largest component of a mask (H, W) bool, 0 where nothing is set."""
+    stats = cv2.connectedComponentsWithStats(above.view(np.uint8), connectivity=8)[2]
+    return int(stats[1:, cv2.CC_STAT_AREA].max(initial=0))
+
+
 def find_regions(map: np.ndarray, limits: Limits, um_per_px: float | None = None) -> tuple[Region, ...]:
     """The regions of one image that good material does not explain, worst first (NG, then highest peak).
 

@@ -201,7 +201,7 @@ def test_columns_can_be_sorted_with_unknown_values_marked(page, inspection):
     keys = found.all("td", "data-sort")
     assert keys[:5] == ["../images/torn.png", "3", "", "", ""]
     assert keys[5:] == ["../images/part.png", "2", str(inspection().map_max), "11.0", "2"]
-    assert found.all("button", "type") == ["button"] * 5
+    assert set(found.all("button", "type")) == {"button"}
 
 
 @pytest.mark.parametrize("width", [390, 1400])

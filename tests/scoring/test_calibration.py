@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.scoring.calibration import (
+    MOVED,
     Calibration,
     CalibrationFile,
     calibrate,
@@ -22,6 +23,7 @@ from inspect_gan.scoring.calibration import (
     false_alarm_interval,
 )
 from inspect_gan.scoring.maps import MapSettings
+from inspect_gan.scoring.regions import measure
 
 MAPS = MapSettings(stride=8)
 
@@ -73,6 +75,21 @@ def test_threshold_units_and_limits() -> None:
     assert found.peak_limit == pytest.approx(2.0 / found.threshold, rel=1e-6)
     assert found.area_limit >= 20
     assert found.normalise(np.array([found.threshold]))[0] == 1.0
+
+
+def test_what_normal_material_shows_at_moved_thresholds() -> None:
+    raw = np.random.default_rng(3).random((320, 320)).astype(np.float32)
+    raw[:10, :10] = 3
+    found = calibrate([raw, raw[:, ::-1]], "s", MAPS, 0.1, block=32)
+    units = found.normalise(raw)
+    shares, areas = zip(*found.moved, strict=True)
+    assert MOVED[len(MOVED) // 2] == 1
+    assert areas[len(MOVED) // 2] == found.area_limit
+    for threshold, share, area in zip(MOVED, shares, areas, strict=True):
+        assert share == pytest.approx((units > threshold).mean())
+        assert area == max((area for area, _ in measure(units / threshold)), default=0)
+    assert areas[-8] == 100  # 3 / 0.9 is the square alone
+    assert Calibration.read(json.loads(json.dumps(dataclasses.asdict(found)))) == found
 
 
 def test_flagged_share_of_normal_pixels_is_the_target() -> None:
