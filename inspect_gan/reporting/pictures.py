@@ -45,9 +45,7 @@ def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndar
     the regions' labels.
     Raises ValueError when map and image differ in size.
     """
-    grey = displayed(image)
-    if image.info_bar is not None:  # by itself: black and white of the text are not those of the picture
-        grey = np.concatenate([grey, displayed(replace(image, pixels=image.info_bar))])
+    grey = displayed_whole(image)
     if map.shape != grey.shape:
         raise ValueError(f"the map has the shape {map.shape}, its image {grey.shape}")
     picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
@@ -73,6 +71,15 @@ def displayed(image: Image) -> np.ndarray:
         if white > black:
             grey = (grey - black) / (white - black)
     return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+
+
+def displayed_whole(image: Image) -> np.ndarray:
+    """The same with the info bar that was cut off, as the file has it."""
+    grey = displayed(image)
+    if image.info_bar is None:
+        return grey
+    # By itself: black and white of the text are not those of the picture.
+    return np.concatenate([grey, displayed(replace(image, pixels=image.info_bar))])
 
 
 def _line_width(picture: np.ndarray) -> int:
