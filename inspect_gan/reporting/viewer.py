@@ -32,9 +32,9 @@ def levels(peak_limit: float) -> np.ndarray:
 def write_view(path: Path, image: Image, map: np.ndarray, peak_limit: float) -> None:
     """Write `path` (.js) with the map and beside it the picture (.jpg).
 
-    map: (H, W) float32, threshold units, of the whole file, an info bar included. Of each pixel the script holds how many of `levels` lie below it: exactly what
-    the map says at every threshold that the viewer offers. A map of more than `PIXELS` is reduced to the maxima of
-    squares. Raises InspectGanError when they cannot be written.
+    map: (H, W) float32, threshold units, of the whole file, an info bar included. Of each pixel the script holds how
+    many of `levels` lie below it: exactly what the map says at every threshold that the viewer offers. A map of more
+    than `PIXELS` is reduced to the maxima of squares. Raises InspectGanError when they cannot be written.
     """
     picture = displayed_whole(image)
     height, width = picture.shape
