@@ -45,14 +45,15 @@ class Result:
 class BaseInspector(ABC):
     """A calibrated detector. Scores never depend on other images.
 
-    name: of the run. detector_name: its key. page: of multi-page files. info_bar: what is cut off images. predictor:
-    makes maps.
+    name: of the run. detector_name: its key. page: of multi-page files. info_bar: what is cut off images. health: what
+    training found of itself, None where it is not known. predictor: makes maps.
     """
 
     name: str
     detector_name: str
     page: int | None
     info_bar: InfoBar
+    health: str | None
     predictor: MapMaker
 
     @abstractmethod

@@ -75,6 +75,7 @@ def inspect_images(
         header: dict[str, Any] = {
             "run": inspector.name,
             "detector": inspector.detector_name,
+            "health": inspector.health,
             "calibration": asdict(calibration),
             "min_area": min_area,
             "um_per_px": um_per_px,

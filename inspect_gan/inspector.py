@@ -44,6 +44,7 @@ class Inspector(BaseInspector):
         self.preprocess = weights.preprocess
         self.name, self.detector_name = folder.name, self.config.detector["name"]
         self.page, self.info_bar = self.config.data.page, self.config.data.info_bar
+        self.health = run.load_health(folder / run.HEALTH)
         self.predictor = Predictor(
             weights.detector, weights.preprocess, device=device, batch_size=self.config.scoring.batch_size
         )

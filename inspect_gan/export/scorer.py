@@ -57,7 +57,7 @@ class ExportedInspector(BaseInspector):
             why = " ".join(str(error).split())
             raise InspectGanError(f"{path} is damaged ({why}): export the run again") from error
         self.name, self.detector_name = about.run, about.detector
-        self.page, self.info_bar = about.page, about.info_bar
+        self.page, self.info_bar, self.health = about.page, about.info_bar, about.health
         self.predictor = ExportedPredictor(session, about.preprocess)
 
     def calibration(
@@ -103,6 +103,7 @@ class _Metadata(Settings):
     detector: str
     page: int | None = Field(ge=1)
     info_bar: InfoBar = "none"
+    health: str | None = None
     preprocess: Preprocess
     calibration: dict[str, Any]
 
@@ -167,6 +168,7 @@ def describe(inspector: BaseInspector, calibration: Calibration) -> str:
             "detector": inspector.detector_name,
             "page": inspector.page,
             "info_bar": inspector.info_bar,
+            "health": inspector.health,
             "preprocess": inspector.predictor.preprocess.model_dump(),
             "calibration": asdict(calibration),
         }

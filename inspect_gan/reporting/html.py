@@ -29,6 +29,7 @@ REGIONS_SHOWN = 20  # per image; all of them are in the tables
 FACTS = {
     "run": "Run",
     "detector": "Detector",
+    "health": "Health of its training",
     "score": "Score",
     "threshold": "Threshold (raw score; 1.0 in maps)",
     "target_fpr": "Target false-alarm rate",
