@@ -45,9 +45,7 @@ def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndar
     the regions' labels.
     Raises ValueError when map and image differ in size.
     """
-    grey = displayed(image)
-    if image.info_bar is not None:  # by itself: black and white of the text are not those of the picture
-        grey = np.concatenate([grey, displayed(replace(image, pixels=image.info_bar))])
+    grey = displayed_whole(image)
     if map.shape != grey.shape:
         raise ValueError(f"the map has the shape {map.shape}, its image {grey.shape}")
     picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
@@ -62,6 +60,14 @@ def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndar
             draw_contour(picture, mask, inside, CONTOUR[verdict])
         _draw_numbers(picture, inside, regions)
     return picture
+
+
+def displayed_whole(image: Image) -> np.ndarray:
+    """`displayed`, with the info bar that was cut off: the size of the map."""
+    if image.info_bar is None:
+        return displayed(image)
+    # By itself: black and white of the text are not those of the picture.
+    return np.concatenate([displayed(image), displayed(replace(image, pixels=image.info_bar))])
 
 
 def displayed(image: Image) -> np.ndarray:
