@@ -98,6 +98,10 @@ def test_the_tables_count_what_was_inspected(bars: Bars, tmp_path: Path) -> None
     drawn = cv2.imread(str(tmp_path / "barred" / "overlays" / "image.png"), cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(drawn[120:], with_bar(texture(0))[120:])
     assert tifffile.imread(tmp_path / "barred" / "maps" / "image.tiff").shape == drawn.shape
+    (picture,) = (tmp_path / "barred").rglob("*.jpg")
+    assert cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).shape == drawn.shape
+    (view,) = picture.parent.glob(f"{picture.stem}*.js")
+    assert f'"height": {120 + ROWS},' in view.read_text(encoding="utf-8")
     assert f"info bar: {ROWS} px not inspected" in lines[0]
     assert f"info bar: {ROWS} px not inspected" in (tmp_path / "barred" / "report.html").read_text(encoding="utf-8")
     assert "info bar" not in lines[1]
