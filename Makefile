@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: demo test check benchmark clean
+.PHONY: demo test check site benchmark clean
 
 demo: $(READY)
 	$(BIN)/inspect-gan demo --out demo
@@ -21,6 +21,10 @@ check: $(READY)
 	ln -s $(CURDIR)/inspect_gan/* $(CURDIR)/models $(CURDIR)/datasets $(CURDIR)/tools $(VENV)/typing/inspect_gan
 	cd $(VENV)/typing && ../bin/python -m mypy --config-file $(CURDIR)/pyproject.toml -p inspect_gan
 
+# The documentation as a site in site/; anything MkDocs warns of is an error.
+site: $(READY)
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 # Speed and memory beside a peer, which is installed into the user's cache folder on first use.
 benchmark: $(READY)
 	$(BIN)/inspect-gan benchmark --out benchmark.json
@@ -32,4 +36,4 @@ $(READY): setup.py pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo site build *.egg-info

@@ -6,11 +6,12 @@ from setuptools import setup
 
 ENGINE = (
     *("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting"),
-    *("export", "ablation", "toys", "benchmark"),
+    *("export", "ablation", "toys", "benchmark", "pages"),
 )
 RAY = ["ray>=2.40; python_version < '3.15'"]  # later ones have no wheels yet
 OUTSIDE = ("models", "datasets", "tools")
 EXPORT = ["onnx", "onnxscript", "onnxruntime"]
+DOCS = ["mkdocs-material>=9.5"]
 
 setup(
     name="inspect-gan",
@@ -18,7 +19,8 @@ setup(
     description="Find defects on textured surfaces with GANs trained on good images only",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    author="The inspect-gan authors",
+    license_expression="MIT",
     python_requires=">=3.11",
     packages=["inspect_gan", "inspect_gan.configs"] + [f"inspect_gan.{room}" for room in ENGINE + OUTSIDE],
     package_dir={"inspect_gan": "inspect_gan", "inspect_gan.configs": "configs"}
@@ -50,7 +52,11 @@ setup(
     extras_require={
         "export": EXPORT,
         "ray": RAY,
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML", *EXPORT, *RAY],
+        "docs": DOCS,
+        "dev": [
+            *("pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"),
+            *(*EXPORT, *RAY, *DOCS),
+        ],
     },
     entry_points={"console_scripts": ["inspect-gan = inspect_gan.tools.cli:process"]},
 )

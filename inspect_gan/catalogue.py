@@ -4,7 +4,7 @@ import inspect
 
 from inspect_gan.config import GRIDS, make_config, packaged_configs, takes_penalty
 from inspect_gan.datasets.layouts import LAYOUTS
-from inspect_gan.detector import SHARED_SCORES, DetectorSettings, detectors
+from inspect_gan.detector import SHARED_SCORES, detectors
 from inspect_gan.objectives import Optimizer, objectives
 from inspect_gan.tricks import TRICKS
 
@@ -57,20 +57,17 @@ def detector_page() -> str:
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     lines += [
         "",
+        "Settings and their defaults: [configuration](configuration.md#detector).",
+        "",
         "## Objectives and penalty",
         "",
         "Y: a natural pair; a letter: see below; –: refused with an error.",
         "",
         *_compatibility(),
         "",
-        "## Settings",
-        "",
-        "Those each detector adds to the common ones; in brackets the value of preset `thesis` where it differs:",
+        "## Scores",
         "",
     ]
-    for name in detectors.names():
-        lines.append(f"- `{name}`: {', '.join(_settings(name))}")
-    lines += ["", "## Scores", ""]
     for name in detectors.names():
         own = make_config({"detector": name}).build(1).own_scores()
         lines.append(f"- `{name}`: " + "; ".join(f"`{score}` {entry.text}" for score, entry in own.items()))
@@ -99,18 +96,6 @@ def _compatibility() -> list[str]:
         *(f"| {name} | {' | '.join(map(cell, row))} |" for name, row in rows.items()),
         "",
         *(f"- {cell(note)}: {note}" for note in notes),
-    ]
-
-
-def _settings(name: str) -> list[str]:
-    """`key=default` of a detector's own settings and of those its presets set."""
-    detector = detectors.get(name)
-    default, thesis = (detector.make_settings({"preset": preset}).model_dump() for preset in ("default", "thesis"))
-    common = set(DetectorSettings.model_fields)
-    return [
-        f"`{key}={value}`" + (f" [`{thesis[key]}`]" if thesis[key] != value else "")
-        for key, value in default.items()
-        if key not in common or (key != "preset" and thesis[key] != value)
     ]
 
 

@@ -35,9 +35,11 @@ _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 200
 
 
 class PatchSettings(Settings):
-    """size: patch side S in px of the rescaled image. channels, range: see `imaging.preprocess`.
-
-    scale: images are resized by this factor first; below 1 a patch sees more of the surface.
+    """size: patch side S in px of the rescaled image, 32, 64 or 128. channels: "auto": 3 if any training image has
+    colour, else 1. scale: images are resized by this factor first; below 1 a patch sees more of the surface. range:
+    which grey values become 0 and 1: "full": the bit depth's; "data": the 0.1 to 99.9 % quantiles of the training
+    images; "auto": those of the data where the images fill less than half of the bit depth's range. scaling:
+    "minus1_1": [0, 1] becomes [-1, 1]; "per_patch_std": every patch and channel gets mean 0 and variance 1.
     """
 
     size: int = 32
@@ -48,10 +50,12 @@ class PatchSettings(Settings):
 
 
 class DataSettings(Settings):
-    """page: which page of multi-page TIFF files, from 1. holdout: which normal regions are kept from training for
-    calibration; holdout_fraction: how much, None: a tenth, up to 0.3 where the target false-alarm rate needs it.
-    info_bar: rows at the bottom of every image that are no picture, cut off when it is read; "auto": they are found,
-    see `imaging.info_bar`. memory_mb: above it images are memory-mapped from disk, and none are kept on a GPU."""
+    """layout: how the files lie (`inspect-gan list datasets`), "auto": recognised. page: which page of multi-page TIFF
+    files, from 1. info_bar: rows at the bottom of every image that are no picture, cut off when it is read; "auto":
+    they are found, see `imaging.info_bar`. holdout: which normal regions are kept from training for calibration, whole
+    images or a band of each. holdout_fraction: how much of them, None: a tenth, up to 0.3 where the target false-alarm
+    rate needs it. augment: what is done to training patches at random, "d4": flips and quarter turns. memory_mb: above
+    it images are memory-mapped from disk, and none are kept on a GPU."""
 
     layout: str = "auto"
     page: int | None = Field(None, ge=1)
@@ -63,9 +67,11 @@ class DataSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """steps or minutes: total budget, shared among the stages; neither: the published epochs.
-
-    epoch_patches: patches that make an epoch. ema: decay of the weight average used for scoring.
+    """batch_size: patches. epoch_patches: patches that make an epoch. steps, minutes: total budget, shared among the
+    stages; neither: the published epochs. precision: of the arithmetic, "auto": bfloat16 where the device computes in
+    it natively. device: "auto": a GPU where there is one. ema: decay of the weight average used for scoring, 0 for
+    none. clip_grad: largest norm of a phase's gradients, None: not clipped. log_every, image_every: steps between two
+    lines of statistics, and between two pictures for TensorBoard. checkpoint_minutes: time between two checkpoints.
     """
 
     batch_size: int = Field(64, ge=2, le=MAX_BATCH)
@@ -82,11 +88,10 @@ class TrainingSettings(Settings):
 
 
 class ScoringSettings(Settings):
-    """score: a score's name, "default" for the detector's published one. stride: px, None: a quarter patch.
-
-    smooth: standard deviation in patch sides of the Gaussian that smooths a map, 0 for none.
-    target_fpr: share of normal pixels that may lie above the threshold. precision: of the networks, "auto": bfloat16
-    where the device computes in it natively.
+    """score: a score's name, "default" for the detector's published one. stride: px, None: a quarter patch. window: how
+    a patch's scores are weighted where patches overlap. smooth: standard deviation in patch sides of the Gaussian that
+    smooths a map, 0 for none. target_fpr: share of normal pixels that may lie above the threshold. precision: of the
+    networks, "auto": bfloat16 where the device computes in it natively. batch_size: patches scored together.
     """
 
     score: str = "res_ssim"
@@ -101,7 +106,8 @@ class ScoringSettings(Settings):
 class Config(Settings):
     """One run, made by `load_config` or `make_config`.
 
-    detector and objective are resolved: {"name": ..., every setting of it}.
+    detector, objective: resolved, {"name": ..., every setting of it}; a name alone is short for its defaults. seed: of
+    weights, patches and noise.
     """
 
     detector: dict[str, Any] = Field(default_factory=dict)

@@ -182,11 +182,12 @@ class Scores:
 
 
 class DetectorSettings(Settings):
-    """Settings every detector has. `preset` selects the defaults of the others, see `Detector.presets`.
+    """Settings every detector has.
 
-    nz: latent size. width: channels of the first stage. lr_g, lr_d: learning rates of generator and
-    discriminator, critic_steps: discriminator steps per generator step; None: what the objective needs, else the
-    detector's published value. spectral_norm: on the discriminator's layers but the last. minibatch_std: the
+    preset: selects the defaults of the others, those of the paper or of the thesis. nz: latent size. width: channels of
+    the first stage. lr_g, lr_d: learning rates of generator and discriminator, None: what the objective needs, else the
+    detector's published ones. critic_steps: discriminator steps per generator step, None: what the objective
+    needs. spectral_norm: on the discriminator's layers but the last. minibatch_std: the
     discriminator also sees how much the features vary within the batch.
     """
 

@@ -34,8 +34,9 @@ MARGIN_RMS, MARGIN_SSIM = 0.625, 0.5
 
 class EBGANSettings(DetectorSettings):
     """energy: "norm" ||a(x) - x||_2, "mse", their mean square, or "ssim", the mean of 1 - SSIM(x, a(x)). w_pt: weight
-    of the pulling-away term, pt_squared: of squared cosines. g_steps: generator steps per discriminator step; None: 3,
-    but 1 where critic_steps or the objective ask for several discriminator steps. spectral_norm: on D's encoder."""
+    of the pulling-away term. pt_squared: it takes squared cosines. g_steps: generator steps per discriminator step;
+    None: 3, but 1 where critic_steps or the objective ask for several discriminator steps. spectral_norm: on D's
+    encoder. first: which of the two is trained first in an iteration."""
 
     spectral_norm: bool = True
     energy: networks.EnergyName = "norm"

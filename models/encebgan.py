@@ -26,8 +26,8 @@ from inspect_gan.scoring.residuals import distance
 
 
 class EncEBGANSettings(EBGANSettings):
-    """w_feat: weight of the feature term in the encoder's loss, feat: what it compares, D's "embedding" e or what D
-    "decoded", a. w: weight of the second part in the combined scores."""
+    """lr_e: learning rate of the encoder. w_feat: weight of the feature term in its loss. feat: what that compares, D's
+    "embedding" e or what D "decoded", a. w: weight of the second part in the combined scores."""
 
     first: Literal["generator", "discriminator"] = "discriminator"
     lr_e: float = Field(5e-5, gt=0)

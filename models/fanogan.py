@@ -27,7 +27,8 @@ from inspect_gan.scoring.residuals import l2, mse
 
 
 class FAnoGANSettings(LatentGANSettings):
-    """encoder_loss: "ziz", "izi" or "izi_f". kappa: weight of its feature term. squared: mse, else norm / n."""
+    """lr_e: learning rate of the encoder. encoder_loss: equation 1, 2 or 3 of the paper. kappa: weight of its feature
+    term. squared: mse, else norm / n. enc_out: how the encoder ends."""
 
     lr_e: float = Field(5e-5, gt=0)
     encoder_loss: Literal["ziz", "izi", "izi_f"] = "izi_f"

@@ -29,10 +29,13 @@ from inspect_gan.scoring.residuals import mse, ssim
 
 
 class GanomalySettings(PenaltySettings, DetectorSettings):
-    """w_*: weights of the generator's terms, w_ssim: of 1 - SSIM(x, x'), off. reductions: of w_con's and w_enc's
-    terms, "mean" (the authors' code) or "norm" (the thesis). networks: kernels of 4×4 (the authors' code) or 5×5 px
-    (the thesis); "k4_valid": 4×4, encoders and discriminator without padding, so that the overlapping patches of a map
-    share their convolutions. spectral_norm: with networks "k5" on the convolutions of both encoders too.
+    """w_adv, w_con, w_enc: weights of the generator's adversarial, reconstruction and code terms. w_ssim: weight of 1 -
+    SSIM(x, x'). adv_mode: the adversarial term matches features, as published, or is the objective's. reductions: of
+    w_con's and w_enc's terms, "mean" (the authors' code) or "norm" (the thesis). networks: kernels of 4×4 (the authors'
+    code) or 5×5 px (the thesis); "k4_valid": 4×4, encoders and discriminator without padding, so that the overlapping
+    patches of a map share their convolutions. spectral_norm: with networks "k5" on the convolutions of both encoders
+    too. first: which of the two is trained first in an iteration. reinit_d: give D fresh weights when its loss falls
+    below 1e-5, as the authors' code does.
     """
 
     w_adv: float = Field(1.0, ge=0)

@@ -35,8 +35,10 @@ DENOISER_FEATURE_SHARE = 0.25
 class SEncEBGANSettings(EncEBGANSettings):
     """w_vis: weight of mean ||e(x) - e(G(z))||_2 in the generator's loss. w1, w2: weights in `comb_img`, `comb_noise`.
 
-    use_dxx, use_dzz: discriminators of image and code pairs; they play `pair_objective`, see xx_concat in
-    `networks.critic_xx`. third: what stage 3 trains, a second "encoder" or a "denoiser" of the reconstruction.
+    use_dxx, use_dzz: add discriminators of image and of code pairs. pair_objective: the game these play. lr_pair: their
+    learning rate. xx_concat: how that of image pairs sees its two patches, as channels or one above the other. third:
+    what stage 3 trains, a second "encoder" or a "denoiser" of the reconstruction. lr_denoiser: the latter's learning
+    rate.
     """
 
     feat: Literal["embedding", "decoded"] = "decoded"

@@ -31,8 +31,10 @@ DROPOUT = 0.3
 
 
 class SkipGanomalySettings(PenaltySettings, DetectorSettings):
-    """w_*: weights of the generator's terms, w_ssim: of 1 - SSIM(x, x'), off. lam: weight of the
-    reconstruction in the scores. nz: size of D's features with networks "k4"; there is no other latent code."""
+    """w_adv, w_con, w_lat: weights of the generator's adversarial, reconstruction and feature terms. w_ssim: weight of
+    1 - SSIM(x, x'). lam: weight of the reconstruction in the scores. nz: size of D's features with networks "k4"; there
+    is no other latent code. networks: kernels of 4×4 px (the authors' code) or 5×5 px (the thesis). first: which of the
+    two is trained first in an iteration."""
 
     w_adv: float = Field(1.0, ge=0)
     w_con: float = Field(50.0, ge=0)

@@ -40,6 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "setup.py",
         "pyproject.toml",
         "README.md",
+        "LICENSE",
     )
     import shutil
 
@@ -75,6 +76,15 @@ def test_wheel_holds_every_module_and_no_top_level_strangers(wheel: Path) -> Non
         for file in (ROOT / folder).rglob("*"):
             if file.suffix in (".py", ".yaml", ".html") and "__pycache__" not in file.parts:
                 assert f"{target}/{file.relative_to(ROOT / folder).as_posix()}" in names
+
+
+def test_wheel_names_its_licence_and_brings_its_text(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
+        (licence,) = (archive.read(name) for name in archive.namelist() if name.endswith("/LICENSE"))
+    assert "License-Expression: MIT\n" in metadata
+    assert "License-File: LICENSE\n" in metadata
+    assert licence == (ROOT / "LICENSE").read_bytes()
 
 
 def test_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ RESERVED = (
 
 
 class DrawnData(Settings):
-    """Synthetic nanofibres, drawn beside the cells; see `datasets.nanofibres.write_dataset`."""
+    """Synthetic nanofibres, drawn beside the cells; see `datasets.nanofibres.write_dataset`.
+
+    normal, defective: numbers of images to train on and of images with defects. height, width: px. seed: of the images.
+    """
 
     normal: int = Field(5, ge=1)
     defective: int = Field(6, ge=1)
@@ -32,8 +35,12 @@ class DrawnData(Settings):
 
 
 class DataEntry(Settings):
-    """A data set: `train` (folder, data-set folder or list file, opened as `layout`) with its own test part or that of
-    `test`, masks its own or those of `masks`; or `draw`."""
+    """A data set, its path alone or these keys.
+
+    train: folder, data-set folder or list file of normal images. test: the same of the test images, None: the test part
+    of `train`. masks: folder of their masks, None: those the data set knows. layout: how `train` lies on disk, see
+    `data.layout`. draw: synthetic nanofibres in place of `train`.
+    """
 
     train: Path | None = None
     test: Path | None = None
@@ -54,7 +61,8 @@ class DataEntry(Settings):
 
 
 class Limits(Settings):
-    """Of one cell: wall-clock minutes over all its attempts, and peak memory of its process; None for no limit."""
+    """minutes: wall clock of one cell over all its attempts, None for no limit. memory_mb: peak memory of its process,
+    None for no limit."""
 
     minutes: float | None = Field(None, gt=0)
     memory_mb: float | None = Field(None, gt=0)
@@ -63,10 +71,11 @@ class Limits(Settings):
 class Grid(Settings):
     """What is varied and what is measured.
 
-    data: by name. recipes: cells start from the packaged recipes of their detectors, not from the plain configurations.
-    base: settings of every cell (dotted keys) over the packaged configuration of its detector. axes: by name,
-    either values of the setting of that name, or named sets of settings. tricks: each an axis off/on. scores: what is
-    measured of every cell, "default" for the detector's published one.
+    data: data sets by name. seeds: one cell for each. recipes: cells start from the packaged recipes of their
+    detectors, not from the plain configurations. base: settings of every cell (dotted keys) over the packaged
+    configuration of its detector. axes: by name, either values of the setting of that name, or named sets of settings.
+    tricks: each an axis off/on. scores: what is measured of every cell, "default" for the detector's published one.
+    limits: of one cell.
     """
 
     data: dict[str, DataEntry] = Field(min_length=1)

@@ -46,6 +46,8 @@ class NonSaturating(_CrossEntropy):
 
 
 class LeastSquaresSettings(Settings):
+    """zero_sum: the form of the MIM papers, D ends in a sigmoid and the generator maximises D's own loss."""
+
     zero_sum: bool = False
 
 
@@ -103,6 +105,8 @@ class _Wasserstein(Objective):
 
 
 class WassersteinSettings(Settings):
+    """clip: largest size of D's weights."""
+
     clip: float = Field(0.01, gt=0)
 
 
@@ -125,6 +129,8 @@ class Wasserstein(_Wasserstein):
 
 
 class WassersteinGPSettings(Settings):
+    """gp_weight: weight of the gradient penalty."""
+
     gp_weight: float = Field(10.0, ge=0)
 
 
@@ -164,6 +170,9 @@ class Hinge(Objective):
 
 
 class MIMSettings(Settings):
+    """output: D's range, [0, 1] or all reals. generator: the paper's "zero_sum" loss or its non-saturating analogue.
+    optimizers: the detector's own, or AdamW for G and plain SGD for D."""
+
     output: Literal["sigmoid", "raw"] = "sigmoid"
     generator: Literal["zero_sum", "heuristic"] = "zero_sum"
     optimizers: Literal["detector", "adamw_sgd"] = "detector"

@@ -19,8 +19,8 @@ from inspect_gan.settings import Settings
 class TrickSettings(Settings):
     """Tricks on labels and inputs, all off by default.
 
-    input_noise: standard deviation, in epoch 0, of the noise added to what D sees; it falls linearly to zero over
-    `noise_epochs` epochs but not below `noise_floor` (thesis: 0.75, 10, 0.05).
+    input_noise: standard deviation, in epoch 0, of the noise added to what D sees (thesis: 0.75). noise_epochs: over
+    which it falls linearly to zero. noise_floor: below which it does not fall.
     soft_labels: D's targets are drawn from [1 - soft_labels, 1] and [0, soft_labels] (thesis: 0.1).
     label_noise: share of D's targets that are exchanged at random (thesis: 0.05, together with soft labels).
     flip_labels: real and generated exchange their roles for D and for its opponents.

@@ -62,14 +62,6 @@ def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndar
     return picture
 
 
-def displayed_whole(image: Image) -> np.ndarray:
-    """`displayed`, with the info bar that was cut off: the size of the map."""
-    if image.info_bar is None:
-        return displayed(image)
-    # By itself: black and white of the text are not those of the picture.
-    return np.concatenate([displayed(image), displayed(replace(image, pixels=image.info_bar))])
-
-
 def displayed(image: Image) -> np.ndarray:
     """(H, W) uint8 grey. More than 8 bits are stretched for the eye; scores never see this."""
     pixels = image.pixels
