@@ -17,6 +17,7 @@ from inspect_gan.detector import Detector, PatchShape, detectors
 from inspect_gan.documents import parse_yaml, read_text
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Precision
+from inspect_gan.imaging.info_bar import InfoBar
 from inspect_gan.imaging.preprocess import MAX_SCALE
 from inspect_gan.objectives import Objective, TrickSettings, objectives
 from inspect_gan.objectives.penalties import PenaltySettings
@@ -26,7 +27,7 @@ from inspect_gan.settings import Settings
 DEFAULT_DETECTOR = "ganomaly"
 GRIDS = "ablations"  # folder of the packaged grids of `ablate`
 RECIPES = "nanotwice"  # folder of what the detectors need on such material
-DEFAULT_RECIPE = f"{RECIPES}/ganomaly"
+DEFAULT_RECIPE = f"{RECIPES}/bigan"
 MAX_BATCH = 2**16  # patches
 
 _SHOWN = reprlib.Repr()  # values in messages, the long ones shortened
@@ -50,13 +51,15 @@ class PatchSettings(Settings):
 
 class DataSettings(Settings):
     """layout: how the files lie (`inspect-gan list datasets`), "auto": recognised. page: which page of multi-page TIFF
-    files, from 1. holdout: which normal regions are kept from training for calibration, whole images or a band of each.
-    holdout_fraction: how much of them, None: a tenth, up to 0.3 where the target false-alarm rate needs it. augment:
-    what is done to training patches at random, "d4": flips and quarter turns. memory_mb: above it images are
-    memory-mapped from disk, and none are kept on a GPU."""
+    files, from 1. info_bar: rows at the bottom of every image that are no picture, cut off when it is read; "auto":
+    they are found, see `imaging.info_bar`. holdout: which normal regions are kept from training for calibration, whole
+    images or a band of each. holdout_fraction: how much of them, None: a tenth, up to 0.3 where the target false-alarm
+    rate needs it. augment: what is done to training patches at random, "d4": flips and quarter turns. memory_mb: above
+    it images are memory-mapped from disk, and none are kept on a GPU."""
 
     layout: str = "auto"
     page: int | None = Field(None, ge=1)
+    info_bar: InfoBar = "none"
     holdout: Literal["auto", "image", "band"] = "auto"
     holdout_fraction: float | None = Field(None, gt=0, lt=1)
     augment: Literal["none", "flips", "d4"] = "d4"

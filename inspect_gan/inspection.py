@@ -75,6 +75,7 @@ def inspect_images(
         header: dict[str, Any] = {
             "run": inspector.name,
             "detector": inspector.detector_name,
+            "health": inspector.health,
             "calibration": asdict(calibration),
             "min_area": min_area,
             "um_per_px": um_per_px,
@@ -136,10 +137,13 @@ def _inspect(
         image=path,
         seconds=time.monotonic() - started,
         width=image.width,
-        height=image.height,
+        height=image.height + image.info_bar_rows,
         bit_depth=image.bit_depth,
+        info_bar_px=image.info_bar_rows,
         map_max=result.score,
         regions=result.regions,
+        um_per_px=None if result.pixel_size is None else result.pixel_size.um,
+        um_per_px_origin=None if result.pixel_size is None else result.pixel_size.origin,
         map=map_file,
         mask=mask_file,
         overlay=overlay_file,
@@ -172,7 +176,9 @@ def _line(found: Inspection, number: int, total: int) -> str:
     start = f"[{number}/{total}] {printable(found.image.name)}: {found.verdict.value}"
     if found.error is not None:
         return f"{start}, {found.error}"
+    bar = f", info bar: {found.info_bar_px} px not inspected" if found.info_bar_px else ""
+    scale = "" if found.um_per_px is None else f", {found.um_per_px:.4g} µm/px ({found.um_per_px_origin})"
     return (
         f"{start}, {len(found.regions)} regions, {found.defect_area_percent:.2f} % of the area, "
-        f"peak {found.map_max:.2f}, {found.seconds:.1f} s"
+        f"peak {found.map_max:.2f}, {found.seconds:.1f} s{scale}{bar}"
     )

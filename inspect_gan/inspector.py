@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inspect_gan import run
-from inspect_gan.base_inspector import BaseInspector, ImageLike, to_image
+from inspect_gan.base_inspector import BaseInspector, ImageLike, size_of, to_image
 from inspect_gan.config import DEFAULT_RECIPE, Config, load_config
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Precision, resolve_precision
-from inspect_gan.imaging import Image, atomic_file, read_size
+from inspect_gan.imaging import atomic_file
 from inspect_gan.scoring.calibration import Calibration, CalibrationFile, calibrate
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.predict import Predictor
@@ -42,7 +42,9 @@ class Inspector(BaseInspector):
         _, self.record = run.load_record(folder / run.CONFIG)
         self.config = weights.config
         self.preprocess = weights.preprocess
-        self.name, self.detector_name, self.page = folder.name, self.config.detector["name"], self.config.data.page
+        self.name, self.detector_name = folder.name, self.config.detector["name"]
+        self.page, self.info_bar = self.config.data.page, self.config.data.info_bar
+        self.health = run.load_health(folder / run.HEALTH)
         self.predictor = Predictor(
             weights.detector, weights.preprocess, device=device, batch_size=self.config.scoring.batch_size
         )
@@ -76,13 +78,13 @@ class Inspector(BaseInspector):
         if isinstance(images, str | Path):
             images = [sample.image for sample in open_dataset(Path(images), chosen.data.layout).train]
         if config is None:
-            _, chosen = default_config([_size(image) for image in images])
+            _, chosen = default_config([size_of(image) for image in images])
         training = chosen.training.model_copy(update=budget)
         settings = chosen.model_copy(update={"training": training})
         sources = [
-            source_of(Path(image), settings.data.page)
+            source_of(Path(image), settings.data)
             if isinstance(image, str | Path)
-            else Source(f"image {number}", partial(to_image, image))
+            else Source(f"image {number}", partial(to_image, image, info_bar=settings.data.info_bar))
             for number, image in enumerate(images)
         ]
         folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="inspect-gan-")) / "run"
@@ -191,11 +193,3 @@ class Inspector(BaseInspector):
         if figures:
             write_figures(out, evaluation, self.read)
         return evaluation
-
-
-def _size(image: ImageLike) -> tuple[int, int]:
-    """(height, width) in px."""
-    if isinstance(image, str | Path):
-        return read_size(image)
-    height, width = (image.pixels if isinstance(image, Image) else image).shape[:2]
-    return height, width

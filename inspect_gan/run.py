@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 import inspect_gan
 from inspect_gan.config import Config, make_config
 from inspect_gan.detector import Detector
-from inspect_gan.documents import parse_json, parse_yaml, read_text
+from inspect_gan.documents import parse_json, parse_yaml, read_json, read_text
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import require_memory
 from inspect_gan.imaging import Image, atomic_bytes, atomic_text
@@ -54,6 +54,18 @@ class Weights:
     preprocess: Preprocess
     config: Config
     digest: str = ""
+
+
+def load_health(path: Path) -> str | None:
+    """What training found of itself, as "suspect: finding; finding"; None where no file tells."""
+    try:
+        found = read_json(path)
+        return ": ".join(filter(None, [str(found["verdict"]), "; ".join(map(str, found["findings"]))]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise InspectGanError(f"{path} is damaged ({why}): delete it, it is not needed") from error
 
 
 def save_weights(path: Path, weights: Weights) -> None:

@@ -189,6 +189,8 @@ def test_frozen() -> None:
         ("detector: {preset: [1]}\n", 1, "unknown preset '[1]': known: default, thesis"),
         ("seed: 1\ntraining: {steps: 2}\nseed: 1\n", 3, "key 'seed' stands there twice; remove one"),
         ("training:\n  steps: 2\n  steps: 3\n", 3, "key 'training.steps' stands there twice; remove one"),
+        ("data:\n  info_bar: 0\n", 2, "data.info_bar = 0: Input should be none, auto or a number of rows from 1"),
+        ("data:\n  info_bar: some\n", 2, "data.info_bar = 'some': Input should be none, auto or a number of rows"),
         ("training:\n  steps: many\n", 2, "training.steps = 'many': Input should be a valid integer"),
         ("training:\n  steps: 1.5\n", 2, "training.steps = 1.5: Input should be a valid integer"),
         ("training:\n  steps: 0\n", 2, "training.steps = 0: Input should be greater than or equal to 1"),

@@ -130,3 +130,16 @@ def test_fit_on_images_too_small_for_the_default_recipe(tmp_path: Path) -> None:
     images = [texture(i, (200, 640)) for i in range(4)]
     found = Inspector.fit(images, steps=1, out=tmp_path / "run")
     assert (found.detector_name, found.config.patches.size) == ("ganomaly", 32)
+
+
+def test_health_of_the_training_is_known(inspector: Inspector, tmp_path: Path) -> None:
+    assert inspector.health is not None and inspector.health.startswith(("healthy", "suspect: "))
+    inspector.save(tmp_path / "copy")
+    health = tmp_path / "copy" / "health.json"
+    health.write_text('{"verdict": "suspect", "findings": ["one", "two"]}')
+    assert Inspector.load(tmp_path / "copy").health == "suspect: one; two"
+    health.write_text("[1]")
+    with pytest.raises(InspectGanError, match=r"health.json is damaged"):
+        Inspector.load(tmp_path / "copy")
+    health.unlink()
+    assert Inspector.load(tmp_path / "copy").health is None

@@ -17,7 +17,9 @@ def defect_map(
     ] = None,
     score: Annotated[str | None, typer.Option(help="Another score of the detector, see `list scores`.")] = None,
     min_area: Annotated[int, typer.Option(min=1, help="Ignore regions of fewer px.")] = 1,
-    um_per_px: Annotated[float | None, typer.Option(min=1e-9, help="Scale, for areas in µm².")] = None,
+    um_per_px: Annotated[
+        float | None, typer.Option(min=1e-9, help="Scale; by default what the image's file tells.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be inspected.")] = False,
     fail_on_ng: Annotated[bool, typer.Option("--fail-on-ng", help="Exit with 1 if any image is NG.")] = False,
 ) -> None:

@@ -39,7 +39,9 @@ def demo(
     dataset = open_dataset(out / "data")
     console.print(f"2/4 training for {minutes:g} minutes: {out / 'run'}")
     settings = load_config("ganomaly", [f"training.minutes={minutes}", f"seed={seed}"])
-    fit_run([source_of(sample.image) for sample in dataset.train], settings, out / "run", console=console)
+    fit_run(
+        [source_of(sample.image, settings.data) for sample in dataset.train], settings, out / "run", console=console
+    )
     inspector = Inspector.load(out / "run")
     console.print(f"3/4 mapping {len(dataset.test)} images: {out / 'maps'}")
     inspect_images(inspector, [sample.image for sample in dataset.test], out / "maps", progress=console.print)

@@ -60,6 +60,19 @@ def pasted(
 
 
 @app.command()
+def reviewed(
+    results: Annotated[Path, typer.Argument(help="Folder that defect_map wrote.")],
+    corrections: Annotated[Path, typer.Option(help="File that its report saved.")],
+    out: Out,
+) -> None:
+    """Make masks out of an inspection that was corrected in its report, for `evaluate --masks`."""
+    from inspect_gan.reporting.reviewed import write_masks
+
+    masks, corrected = write_masks(results, corrections, out)
+    typer.echo(f"{masks} masks, {corrected} of them corrected: {out}")
+
+
+@app.command()
 def patches(
     images: Annotated[Path, typer.Argument(help="Folder of images.")],
     out: Out,

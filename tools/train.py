@@ -20,11 +20,11 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...")] = None,
 ) -> None:
     """Train a detector on good images and calibrate it on a held-out part of them."""
+    from inspect_gan.base_inspector import size_of
     from inspect_gan.config import DEFAULT_RECIPE, load_config
     from inspect_gan.console import PlainConsole
     from inspect_gan.datasets import check_dataset, open_dataset
     from inspect_gan.errors import InspectGanError
-    from inspect_gan.imaging import read_size
     from inspect_gan.training.division import default_config
 
     if minutes is not None and steps is not None:
@@ -44,7 +44,8 @@ def train(
         if report.problems:
             raise typer.Exit(2)
     if source == DEFAULT_RECIPE and config is None:
-        chosen, settings = default_config([read_size(sample.image) for sample in dataset.train], changes)
+        sizes = [size_of(sample.image, settings.data.page, settings.data.info_bar) for sample in dataset.train]
+        chosen, settings = default_config(sizes, changes)
         if chosen != source:
             console.print(f"too few or too small images for {source}: training the plain configuration {chosen}")
     if check_data:
@@ -58,7 +59,7 @@ def train(
 
     try:
         fit_run(
-            [source_of(sample.image, settings.data.page) for sample in dataset.train],
+            [source_of(sample.image, settings.data) for sample in dataset.train],
             settings,
             out,
             resume=resume,

@@ -63,7 +63,7 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     data = planned_data(sweep, digest)
     run, evaluation = folder.path / RUN, folder.path / EVALUATION
     # Named without their folder, so that a run goes on after its images were moved.
-    sources = [Source(path.name, source_of(path, config.data.page).load) for path in data.train]
+    sources = [Source(path.name, source_of(path, config.data).load) for path in data.train]
     console = PlainConsole()
 
     def train(resume: bool) -> None:

@@ -150,7 +150,8 @@ def evaluate(
     names: scores to measure, the calibration's among them. held_out: the run's normal images. trained: {hash of pixels:
     name} of the training images. load: reads an image. exact: count every score exactly instead of in bins.
     baselines: measure them too. A normal image without a mask counts as one without defects. Nothing is chosen here:
-    maps come from the calibration's own settings. Raises InspectGanError when a sample's truth is unknown, a mask does
+    maps come from the calibration's own settings. An info bar that `load` cuts off is left out of everything, the maps
+    that are written included. Raises InspectGanError when a sample's truth is unknown, a mask does
     not fit its image, or a test image was trained on.
     """
     if not samples:
@@ -167,7 +168,7 @@ def evaluate(
             raise InspectGanError(
                 f"{sample.image} is the training image {trained[image.digest]}: evaluate on unseen images"
             )
-        truth = Truth(mask_of(sample, (image.height, image.width)))
+        truth = Truth(mask_of(sample, (image.height, image.width), image.info_bar_rows))
         # Of all maps only that of the run's score is held as a whole.
         kept = scores.names if raw else [calibration.score]
         maps = {name: np.empty(truth.mask.shape, dtype=np.float32) for name in kept}
@@ -205,10 +206,11 @@ def evaluate(
     )
 
 
-def mask_of(sample: Sample, shape: tuple[int, int]) -> np.ndarray:
-    """The truth of an image of this size, (H, W) bool. Raises InspectGanError where it is unknown."""
+def mask_of(sample: Sample, shape: tuple[int, int], info_bar: int = 0) -> np.ndarray:
+    """The truth of a picture of this size, (H, W) bool. info_bar: rows that the file of the image, and so of the mask,
+    has below the picture; they are left out. Raises InspectGanError where the truth is unknown."""
     if sample.mask is not None:
-        return read_mask(sample.mask, shape)
+        return read_mask(sample.mask, (shape[0] + info_bar, shape[1]))[: shape[0]]
     if sample.defective is False:
         return np.zeros(shape, dtype=bool)
     raise InspectGanError(f"{sample.image} has no ground-truth mask: name the folder of masks with --masks")
@@ -223,10 +225,8 @@ def stored_maps(out: Path, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarr
     """The maps of an evaluation, read back from disk so that they never lie in memory together, and their masks."""
     for number, sample in enumerate(samples):
         values = tifffile.imread(map_file(out, number))
-        yield (
-            values,
-            np.zeros(values.shape, dtype=bool) if sample.mask is None else read_mask(sample.mask, values.shape),
-        )
+        # The mask fits the image, as was seen when the map was made, and may go on below it with an info bar.
+        yield values, np.zeros(values.shape, bool) if sample.mask is None else read_mask(sample.mask)[: len(values)]
 
 
 def _count(

@@ -13,6 +13,7 @@ from pydantic import Field
 from inspect_gan.base_inspector import BaseInspector
 from inspect_gan.documents import parse_json
 from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging.info_bar import InfoBar
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import iterate_patches
@@ -55,7 +56,8 @@ class ExportedInspector(BaseInspector):
         except (ValueError, KeyError, TypeError) as error:
             why = " ".join(str(error).split())
             raise InspectGanError(f"{path} is damaged ({why}): export the run again") from error
-        self.name, self.detector_name, self.page = about.run, about.detector, about.page
+        self.name, self.detector_name = about.run, about.detector
+        self.page, self.info_bar, self.health = about.page, about.info_bar, about.health
         self.predictor = ExportedPredictor(session, about.preprocess)
 
     def calibration(
@@ -100,6 +102,8 @@ class _Metadata(Settings):
     run: str
     detector: str
     page: int | None = Field(ge=1)
+    info_bar: InfoBar = "none"
+    health: str | None = None
     preprocess: Preprocess
     calibration: dict[str, Any]
 
@@ -163,6 +167,8 @@ def describe(inspector: BaseInspector, calibration: Calibration) -> str:
             "run": inspector.name,
             "detector": inspector.detector_name,
             "page": inspector.page,
+            "info_bar": inspector.info_bar,
+            "health": inspector.health,
             "preprocess": inspector.predictor.preprocess.model_dump(),
             "calibration": asdict(calibration),
         }

@@ -92,6 +92,14 @@ def is_animated(form: str, data: bytes) -> bool:
     return form == "WebP" and data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 0x02)
 
 
+def png_density(data: bytes) -> tuple[int, int] | None:
+    """Pixels per metre across and down that a PNG tells; None when it tells none in metres."""
+    for kind, start, end in _png_chunks(data):
+        if kind == b"pHYs" and end - start == 9 and data[end - 1] == 1:
+            return int.from_bytes(data[start : start + 4], "big"), int.from_bytes(data[start + 4 : start + 8], "big")
+    return None
+
+
 def samples(form: str, data: bytes) -> tuple[int, int]:
     """(channels, bytes per sample) that a PNG, JPEG, BMP or WebP decodes to at most; 4 channels of a JPEG are CMYK."""
     if form == "PNG":

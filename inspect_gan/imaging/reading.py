@@ -24,6 +24,8 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import require_memory
 from inspect_gan.imaging import headers
 from inspect_gan.imaging.image import Image
+from inspect_gan.imaging.info_bar import InfoBar, without_info_bar
+from inspect_gan.imaging.metadata import NOTHING, Metadata, png_metadata
 from inspect_gan.imaging.tiff import read_tiff, tiff_size
 
 IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -35,6 +37,7 @@ class RawImage:
 
     array: np.ndarray
     path: Path
+    metadata: Metadata = NOTHING
 
     @property
     def bit_depth(self) -> int:
@@ -42,19 +45,20 @@ class RawImage:
         return self.array.dtype.itemsize * 8
 
 
-def read(path: Path | str, channels: int | None = None, page: int | None = None) -> Image:
+def read(path: Path | str, channels: int | None = None, page: int | None = None, info_bar: InfoBar = "none") -> Image:
     """Read an image as float32 in [0, 1] (see `to_float`).
 
     channels: None keeps the file's own; 1 turns colour into Rec. 601 luma; 3 repeats grey three times.
-    page: which page of a multi-page TIFF, counted from 1.
+    page: which page of a multi-page TIFF, counted from 1. info_bar: what is cut off at the bottom.
 
-    Raises InspectGanError as `read_raw` does.
+    Raises InspectGanError as `read_raw` and `without_info_bar` do.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3, not {channels}")
     with _enough_memory(path):
         raw = read_raw(path, page)
-        image = Image(to_float(raw.array), raw.bit_depth, raw.path)
+        image = Image(to_float(raw.array), raw.bit_depth, raw.path, pixel_size=raw.metadata.pixel_size)
+        image = without_info_bar(image, info_bar, raw.metadata.info_bar)
         return image if channels is None else image.converted(channels)
 
 
@@ -72,14 +76,14 @@ def read_raw(path: Path | str, page: int | None = None) -> RawImage:
     form = _format(path, head)
     with _enough_memory(path):
         if form == "TIFF":
-            array = read_tiff(path, page)
+            array, metadata = read_tiff(path, page)
         else:
             if page not in (None, 1):
                 raise InspectGanError(f"{path}: page {page} does not exist, a {form} file has one; leave the page out")
-            array = _decode(path, form)
+            array, metadata = _decode(path, form)
         if array.dtype.kind == "f":
             array = _checked_float(path, array)
-        return RawImage(_drop_equal_channels(array), path)
+        return RawImage(_drop_equal_channels(array), path, metadata)
 
 
 def read_mask(path: Path | str, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -199,8 +203,8 @@ def _format(path: Path, head: bytes) -> str:
     return form
 
 
-def _decode(path: Path, form: str) -> np.ndarray:
-    """(H, W, 1) or (H, W, 3) RGB uint8 or uint16 of a PNG, JPEG, BMP or WebP file."""
+def _decode(path: Path, form: str) -> tuple[np.ndarray, Metadata]:
+    """(H, W, 1) or (H, W, 3) RGB uint8 or uint16 of a PNG, JPEG, BMP or WebP file, and what it tells beside."""
     data = _bytes(path)
     size = headers.declared_size(form, data) or _cut_short(path, form)
     channels, sample_bytes = headers.samples(form, data)
@@ -220,7 +224,8 @@ def _decode(path: Path, form: str) -> np.ndarray:
         decoded = None
     if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
         raise InspectGanError(f"{path}: the {form} data cannot be decoded (damaged or unusual); export it again")
-    return decoded[..., None] if decoded.ndim == 2 else decoded[..., 2::-1]
+    array = decoded[..., None] if decoded.ndim == 2 else decoded[..., 2::-1]
+    return array, png_metadata(data) if form == "PNG" else NOTHING
 
 
 def _cut_short(path: Path, form: str) -> NoReturn:

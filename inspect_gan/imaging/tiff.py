@@ -18,6 +18,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging.headers import check_size
+from inspect_gan.imaging.metadata import Metadata, tiff_metadata
 
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 _COLOURS: dict[int, int] = {
@@ -39,8 +40,8 @@ _DECODERS: dict[int, type | None] = {
 MAX_PAGES = 10_000
 
 
-def read_tiff(path: Path, page: int | None) -> np.ndarray:
-    """(H, W, 1) or (H, W, 3) RGB in uint8, uint16 or a floating type, as the file stores it.
+def read_tiff(path: Path, page: int | None) -> tuple[np.ndarray, Metadata]:
+    """(H, W, 1) or (H, W, 3) RGB in uint8, uint16 or a floating type, as the file stores it; what it tells beside.
 
     Page numbers start at 1. Thumbnails and reduced copies that a file keeps beside its image are not pages.
     One-bit images become 0 and 255, palettes become RGB, "white is zero" is turned round, alpha is dropped.
@@ -53,7 +54,7 @@ def read_tiff(path: Path, page: int | None) -> np.ndarray:
             _check_page(path, chosen)
             _check_complete(path, chosen, tif.filehandle.size)
             _check_strips(path, chosen, tif.filehandle)
-            return _decode(path, index, chosen)
+            return _decode(path, index, chosen), tiff_metadata(tif, chosen)
     except (InspectGanError, MemoryError):
         raise
     except Exception as error:  # tifffile meets damage with errors of many kinds

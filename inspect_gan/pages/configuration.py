@@ -7,7 +7,7 @@ A setting's meaning is what stands behind its name in the docstring of its class
 import re
 from collections.abc import Iterable, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic.fields import FieldInfo
@@ -171,7 +171,7 @@ def _kind(annotation: Any) -> str:
         return _kind(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
-    if origin is UnionType:
+    if origin in (Union, UnionType):
         return " or ".join(_kind(argument) for argument in arguments)
     if origin is tuple:
         return f"list of {_kind(arguments[0])}s"

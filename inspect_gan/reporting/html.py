@@ -29,6 +29,7 @@ REGIONS_SHOWN = 20  # per image; all of them are in the tables
 FACTS = {
     "run": "Run",
     "detector": "Detector",
+    "health": "Health of its training",
     "score": "Score",
     "threshold": "Threshold (raw score; 1.0 in maps)",
     "target_fpr": "Target false-alarm rate",
@@ -64,7 +65,7 @@ def write_report(out: Path, inspections: Sequence[Inspection], header: Mapping[s
         viewer=plain(viewer.settings(header)),
         counts=counts(inspections),
         total=len(inspections),
-        images=(_view(inspections[number], out, header.get("um_per_px")) for number in _worst_first(inspections)),
+        images=(_view(inspections[number], out) for number in _worst_first(inspections)),
         regions_shown=REGIONS_SHOWN,
         scale=["#" + bytes(colour).hex() for colour in colours()[::15]],
         scale_top=SCALE_TOP,
@@ -81,7 +82,7 @@ def _worst_first(inspections: Sequence[Inspection]) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
 
 
-def _view(inspection: Inspection, out: Path, um_per_px: float | None) -> dict[str, Any]:
+def _view(inspection: Inspection, out: Path) -> dict[str, Any]:
     """What the template needs to know of one image."""
     view = inspection.view
     path = plain(relative_path(inspection.image, out))
@@ -96,7 +97,6 @@ def _view(inspection: Inspection, out: Path, um_per_px: float | None) -> dict[st
         "overlay": None if inspection.overlay is None else _link(inspection.overlay, out),
         "view": None if view is None else _link(view, out),
         "picture": None if view is None else _link(viewer.picture_of(view), out),
-        "um_per_px": um_per_px,
         "thumbnail": _thumbnail(inspection),
         "files": [(label, _link(file, out)) for label, file in files if file is not None],
     }

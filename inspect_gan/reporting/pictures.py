@@ -1,6 +1,7 @@
 """Pictures of maps and regions for people, on one fixed colour scale: the same value, the same colour."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -39,13 +40,15 @@ def heatmap(map: np.ndarray) -> np.ndarray:
 def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
     """The grey image, translucent colours where the map nears or passes the threshold, and numbered regions.
 
-    map: (H, W) float32, threshold units; regions: of this map. Returns (H, W, 3) uint8 RGB. Contours run
-    around their regions, never over them: red for NG, amber for REVIEW; numbers are the regions' labels.
+    Below it the info bar that was cut off, if any. map: (H, W) float32, threshold units; regions: of this map. Returns
+    (H, W, 3) uint8 RGB. Contours run around their regions, never over them: red for NG, amber for REVIEW; numbers are
+    the regions' labels.
     Raises ValueError when map and image differ in size.
     """
-    if map.shape != (image.height, image.width):
-        raise ValueError(f"the map has the shape {map.shape}, its image {(image.height, image.width)}")
-    picture = cv2.cvtColor(displayed(image), cv2.COLOR_GRAY2RGB)
+    grey = displayed_whole(image)
+    if map.shape != grey.shape:
+        raise ValueError(f"the map has the shape {map.shape}, its image {grey.shape}")
+    picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     notable = map > FAINT
     values = map[notable]
     opacity = OPACITY * np.clip((values - FAINT) / (THRESHOLD - FAINT), 0, 1)[:, None]
@@ -68,6 +71,15 @@ def displayed(image: Image) -> np.ndarray:
         if white > black:
             grey = (grey - black) / (white - black)
     return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+
+
+def displayed_whole(image: Image) -> np.ndarray:
+    """The same with the info bar that was cut off, as the file has it."""
+    grey = displayed(image)
+    if image.info_bar is None:
+        return grey
+    # By itself: black and white of the text are not those of the picture.
+    return np.concatenate([grey, displayed(replace(image, pixels=image.info_bar))])
 
 
 def _line_width(picture: np.ndarray) -> int:

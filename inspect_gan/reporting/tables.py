@@ -24,11 +24,12 @@ RESULTS_JSON = "results.json"
 
 REGION_COLUMNS = (
     *("region", "verdict", "x0", "y0", "x1", "y1", "centroid_x", "centroid_y"),
-    *("area_px", "area_um2", "peak", "peak_x", "peak_y", "mean"),
+    *("area_px", "area_um2", "diameter_px", "diameter_um", "peak", "peak_x", "peak_y", "mean"),
 )
 IMAGE_COLUMNS = (
     *("image", "verdict", "map_max", "regions", "defect_area_px", "defect_area_percent"),
-    *("width", "height", "bit_depth", "map", "overlay", "mask", "error"),
+    *("defect_area_um2", "defects_per_mm2", "um_per_px", "um_per_px_origin"),
+    *("width", "height", "info_bar_px", "bit_depth", "map", "overlay", "mask", "error"),
 )
 _REGIONS_CSV_COLUMNS = ("image", *REGION_COLUMNS)
 
@@ -37,8 +38,10 @@ _REGIONS_CSV_COLUMNS = ("image", *REGION_COLUMNS)
 class Inspection:
     """What is known of one image after inspection, or why it could not be inspected.
 
-    image: the inspected file. width, height: px. bit_depth: of the file. map_max: highest map value, in
-    threshold units. regions: as found, worst first. map, overlay, mask, view: files written for it, None where not
+    image: the inspected file. width, height: px, of which info_bar_px rows at the bottom were not inspected. bit_depth:
+    of the file. map_max: highest map value, in
+    threshold units. regions: as found, worst first. um_per_px: side of a pixel in µm, None when no scale is known;
+    um_per_px_origin: what says so. map, overlay, mask, view: files written for it, None where not
     written. error: why it failed, None otherwise. seconds: wall time spent on it. Raises ValueError for a
     record that has neither a result nor an error.
     """
@@ -47,9 +50,12 @@ class Inspection:
     seconds: float
     width: int | None = None
     height: int | None = None
+    info_bar_px: int = 0
     bit_depth: int | None = None
     map_max: float | None = None
     regions: tuple[Region, ...] = ()
+    um_per_px: float | None = None
+    um_per_px_origin: str | None = None
     map: Path | None = None
     overlay: Path | None = None
     mask: Path | None = None
@@ -67,16 +73,37 @@ class Inspection:
         return Verdict.ERROR if self.error is not None else worst(region.verdict for region in self.regions)
 
     @property
+    def inspected_px(self) -> int:
+        """Pixels that were looked at; 0 for a failed image."""
+        if self.error is not None or not self.width or not self.height:
+            return 0
+        return self.width * (self.height - self.info_bar_px)
+
+    @property
     def defect_area_px(self) -> int | None:
         """Pixels of all regions, those of the mask; None for a failed image."""
         return None if self.error is not None else sum(region.area for region in self.regions)
 
     @property
     def defect_area_percent(self) -> float | None:
-        """Share of the image covered by its regions, 0 to 100; None for a failed image."""
-        if self.defect_area_px is None or not self.width or not self.height:
+        """Share of what was inspected that its regions cover, 0 to 100; None for a failed image."""
+        if self.defect_area_px is None or not self.inspected_px:
             return None
-        return 100 * self.defect_area_px / (self.width * self.height)
+        return 100 * self.defect_area_px / self.inspected_px
+
+    @property
+    def defect_area_um2(self) -> float | None:
+        """None for a failed image and without a scale, as the density."""
+        if self.defect_area_px is None or self.um_per_px is None:
+            return None
+        return self.defect_area_px * self.um_per_px**2
+
+    @property
+    def defects_per_mm2(self) -> float | None:
+        """Regions per square millimetre of what was inspected."""
+        if self.um_per_px is None or not self.inspected_px:
+            return None
+        return len(self.regions) / (self.inspected_px * (self.um_per_px / 1000) ** 2)
 
 
 def write_results(out: Path, inspections: Sequence[Inspection], header: Mapping[str, Any]) -> None:
@@ -183,8 +210,13 @@ def _image_row(inspection: Inspection, out: Path) -> dict[str, Any]:
         "regions": None if inspection.error is not None else len(inspection.regions),
         "defect_area_px": inspection.defect_area_px,
         "defect_area_percent": _rounded(inspection.defect_area_percent),
+        "defect_area_um2": _rounded(inspection.defect_area_um2),
+        "defects_per_mm2": _rounded(inspection.defects_per_mm2),
+        "um_per_px": _rounded(inspection.um_per_px),
+        "um_per_px_origin": inspection.um_per_px_origin,
         "width": inspection.width,
         "height": inspection.height,
+        "info_bar_px": None if inspection.error is not None else inspection.info_bar_px,
         "bit_depth": inspection.bit_depth,
         "map": link(inspection.map),
         "overlay": link(inspection.overlay),
@@ -196,8 +228,8 @@ def _image_row(inspection: Inspection, out: Path) -> dict[str, Any]:
 def _region_row(region: Region) -> dict[str, Any]:
     values = (
         *(region.label, region.verdict.value, *region.box, *(round(at, 2) for at in region.centroid)),
-        *(region.area, _rounded(region.area_um2), _map_value(region.peak), *region.peak_at),
-        _rounded(region.mean),
+        *(region.area, _rounded(region.area_um2), _rounded(region.diameter), _rounded(region.diameter_um)),
+        *(_map_value(region.peak), *region.peak_at, _rounded(region.mean)),
     )
     return dict(zip(REGION_COLUMNS, values, strict=True))
 

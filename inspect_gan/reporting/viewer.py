@@ -12,7 +12,7 @@ import numpy as np
 
 from inspect_gan.imaging.image import Image
 from inspect_gan.imaging.writing import atomic_bytes, atomic_text
-from inspect_gan.reporting.pictures import COLOUR_MAPS, colours, displayed
+from inspect_gan.reporting.pictures import COLOUR_MAPS, colours, displayed_whole
 from inspect_gan.scoring.calibration import MOVED
 from inspect_gan.scoring.regions import THRESHOLD
 
@@ -32,10 +32,12 @@ def levels(peak_limit: float) -> np.ndarray:
 def write_view(path: Path, image: Image, map: np.ndarray, peak_limit: float) -> None:
     """Write `path` (.js) with the map and beside it the picture (.jpg).
 
-    map: (H, W) float32, threshold units. Of each pixel the script holds how many of `levels` lie below it: exactly what
-    the map says at every threshold that the viewer offers. A map of more than `PIXELS` is reduced to the maxima of
-    squares. Raises InspectGanError when they cannot be written.
+    map: (H, W) float32, threshold units, of the whole file, an info bar included. Of each pixel the script holds how
+    many of `levels` lie below it: exactly what the map says at every threshold that the viewer offers. A map of more
+    than `PIXELS` is reduced to the maxima of squares. Raises InspectGanError when they cannot be written.
     """
+    picture = displayed_whole(image)
+    height, width = picture.shape
     step = math.ceil(math.sqrt(map.size / PIXELS))
     if step > 1:
         for axis in (0, 1):
@@ -45,12 +47,11 @@ def write_view(path: Path, image: Image, map: np.ndarray, peak_limit: float) -> 
     for start in range(0, len(values), _BLOCK):
         found[start : start + _BLOCK] = np.searchsorted(known, values[start : start + _BLOCK])
     entry = {
-        "width": image.width,
-        "height": image.height,
+        "width": width,
+        "height": height,
         "step": step,
         "levels": "data:image/png;base64," + base64.b64encode(_encoded(".png", found.reshape(map.shape))).decode(),
     }
-    picture = displayed(image)
     if max(picture.shape) > SIDE:
         scale = SIDE / max(picture.shape)
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

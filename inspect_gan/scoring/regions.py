@@ -5,6 +5,7 @@ A map is (H, W) float32 in threshold units: score / threshold, so that 1.0 is th
 centre of the upper left pixel.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,8 @@ class Region:
     """One listed region; `label` is its number in tables and pictures, 1 = the worst of its image.
 
     box: x0, y0, x1, y1 px, x1 and y1 exclusive. centroid: x, y px. area: px.
-    area_um2: square micrometres, None when no scale is known. peak, mean: of the map over the region.
+    area_um2: square micrometres, None when no scale is known. diameter (px), diameter_um: of the circle of this area.
+    peak, mean: of the map over the region.
     peak_at: x, y px, the first peak in reading order.
     """
 
@@ -57,6 +59,18 @@ class Region:
     peak: float
     peak_at: tuple[int, int]
     mean: float
+
+    @property
+    def diameter(self) -> float:
+        return _diameter(self.area)
+
+    @property
+    def diameter_um(self) -> float | None:
+        return None if self.area_um2 is None else _diameter(self.area_um2)
+
+
+def _diameter(area: float) -> float:
+    return 2 * math.sqrt(area / math.pi)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from inspect_gan.base_inspector import to_image
-from inspect_gan.config import Config, differences
+from inspect_gan.config import Config, DataSettings, differences
 from inspect_gan.errors import CannotResume, InspectGanError, printable
 from inspect_gan.hardware import free_memory, is_out_of_memory, resolve_device
 from inspect_gan.imaging import Image, make_folder, to_samples
@@ -58,9 +58,9 @@ class Source:
     load: Callable[[], Image]
 
 
-def source_of(path: Path, page: int | None = None) -> Source:
-    """A normal image in a file. page: of a multi-page TIFF, from 1."""
-    return Source(printable(path), partial(to_image, path, page))
+def source_of(path: Path, data: DataSettings) -> Source:
+    """A normal image in a file, read as the settings say."""
+    return Source(printable(path), partial(to_image, path, data.page, data.info_bar))
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class _Facts:
     preprocess: Preprocess
     split: Split
     fingerprint: list[dict[str, Any]]
+    info_bars: list[int]  # rows cut off each image
 
 
 def fit_run(
@@ -177,6 +178,7 @@ def _survey(sources: Sequence[Source], config: Config) -> _Facts:
     if not sources:
         raise InspectGanError("no training images")
     fingerprint: list[dict[str, Any]] = []
+    bars: list[int] = []
 
     def images() -> Iterator[Image]:
         for source in sources:
@@ -184,6 +186,7 @@ def _survey(sources: Sequence[Source], config: Config) -> _Facts:
             fingerprint.append(
                 {"name": source.name, "height": image.height, "width": image.width, "digest": image.digest}
             )
+            bars.append(image.info_bar_rows)
             yield image
 
     patches = config.patches
@@ -195,7 +198,7 @@ def _survey(sources: Sequence[Source], config: Config) -> _Facts:
                 f"{preprocess.footprint} px: remove it or set a smaller patches.size"
             )
     sizes = [(entry["height"], entry["width"]) for entry in fingerprint]
-    return _Facts(preprocess, divide(sizes, preprocess.footprint, config), fingerprint)
+    return _Facts(preprocess, divide(sizes, preprocess.footprint, config), fingerprint, bars)
 
 
 def _training_pixels(sources: Sequence[Source], region: Region, preprocess: Preprocess) -> np.ndarray:
@@ -270,8 +273,10 @@ def _summary(facts: _Facts, config: Config) -> str:
     held = sum(region.height * region.width for region in facts.split.held_out)
     kind: Mapping[int, str] = {1: "grey", 3: "colour"}
     preprocess = facts.preprocess
+    bars = [rows for rows in facts.info_bars if rows]
+    cut = f"info bars of {min(bars)} to {max(bars)} px cut off {len(bars)} of them; " if bars else ""
     return (
-        f"{len(facts.fingerprint)} normal images, {preprocess.bit_depth}-bit {kind[preprocess.channels]}; "
+        f"{len(facts.fingerprint)} normal images, {preprocess.bit_depth}-bit {kind[preprocess.channels]}; {cut}"
         f"training on {trained / 1e6:.2f} megapixels, {held / 1e6:.2f} held out for calibration; "
         f"detector {config.detector['name']}, objective {config.objective['name']}, "
         f"patches of {preprocess.size} px at scale {preprocess.scale:g}"

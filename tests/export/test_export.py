@@ -119,6 +119,19 @@ def test_what_is_not_in_the_file_is_refused(exported: Path) -> None:
         inspector.inspect(texture(8), target_fpr=0.01)
 
 
+@pytest.mark.parametrize(("setting", "height"), [(None, 100), ("none", 100), (20, 80)])
+def test_an_info_bar_is_cut_off_as_in_the_run(exported: Path, tmp_path: Path, setting: object, height: int) -> None:
+    model = onnx.load(exported)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA)
+    found = json.loads(entry.value)
+    assert found.pop("info_bar") == "none"  # files of before the setting do not have it
+    entry.value = json.dumps(found if setting is None else {**found, "info_bar": setting})
+    onnx.save(model, tmp_path / "a.onnx")
+    inspector = open_inspector(tmp_path / "a.onnx")
+    assert inspector.read(texture(8)).height == height
+    assert inspector.inspect(texture(8)).map.shape == (100, 161)
+
+
 def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(InspectGanError, match=r"nowhere\.onnx does not exist"):
         open_inspector(tmp_path / "nowhere.onnx")

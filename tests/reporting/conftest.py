@@ -28,6 +28,8 @@ def inspection(tmp_path: Path) -> Callable[..., Inspection]:
             "bit_depth": 16,
             "map_max": float(scores.max()),
             "regions": find_regions(scores, Limits(area=5, peak=1.5), um_per_px=0.5),
+            "um_per_px": 0.5,
+            "um_per_px_origin": "FEI metadata",
             "map": tmp_path / "report" / "maps" / f"{name}.tiff",
             "overlay": tmp_path / "report" / "overlays" / name,
             "mask": tmp_path / "report" / "masks" / name,

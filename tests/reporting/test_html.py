@@ -107,8 +107,18 @@ def test_worst_images_come_first(page, inspection):
 def test_regions_are_listed(page, inspection):
     text = words(page([inspection()]).text.replace("\N{MULTIPLICATION SIGN}", "x"))
     assert "2 regions" in text
-    assert "1 NG 3.5, 2.0 4 x 3 12 3 2.1" in text
-    assert "2 REVIEW 12.0, 7.5 5 x 2 10 2.5 1.1" in text
+    assert "1 NG 3.5, 2.0 4 x 3 12 3 1.954 2.1" in text
+    assert "2 REVIEW 12.0, 7.5 5 x 2 10 2.5 1.784 1.1" in text
+
+
+def test_units_are_named(page, inspection):
+    text = words(page([inspection()]).text)
+    for shown in ("0.5 µm/px (FEI metadata)", "5.5 µm² 4e+04 defects/mm²", "Area µm² Diameter µm"):
+        assert shown in text
+    bare = tuple(dataclasses.replace(region, area_um2=None) for region in inspection().regions)
+    text = words(page([inspection(regions=bare, um_per_px=None, um_per_px_origin=None)]).text)
+    assert "µm" not in text
+    assert "Diameter px" in text
 
 
 def test_long_lists_are_cut_with_a_word_about_it(page, inspection):

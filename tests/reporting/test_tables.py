@@ -37,8 +37,13 @@ def test_tables_in_full(tmp_path, inspection):
         "regions": "2",
         "defect_area_px": "22",
         "defect_area_percent": "11.0",
+        "defect_area_um2": "5.5",
+        "defects_per_mm2": "40000.0",  # 2 on 20 x 10 px of 0.25 µm²
+        "um_per_px": "0.5",
+        "um_per_px_origin": "FEI metadata",
         "width": "20",
         "height": "10",
+        "info_bar_px": "0",
         "bit_depth": "16",
         "map": "maps/part.png.tiff",
         "overlay": "overlays/part.png",
@@ -60,11 +65,32 @@ def test_tables_in_full(tmp_path, inspection):
         **{"centroid_x": "3.5", "centroid_y": "2.0"},
         "area_px": "12",
         "area_um2": "3.0",
+        "diameter_px": "3.90882",  # the root of 48 / pi
+        "diameter_um": "1.95441",
         "peak": "2.1",
         **{"peak_x": "3", "peak_y": "2"},
         "mean": "1.73333",
     }
     assert (second["region"], second["verdict"], second["area_px"]) == ("2", "REVIEW", "10")
+
+
+def test_shares_are_of_what_was_inspected(tmp_path, inspection):
+    write_results(tmp_path, [inspection(height=15, info_bar_px=5)], HEADER)
+    (row,) = rows(tmp_path / "results.csv")
+    assert (row["height"], row["info_bar_px"], row["defect_area_percent"]) == ("15", "5", "11.0")
+    assert row["defects_per_mm2"] == "40000.0"
+
+
+def test_images_have_their_own_scales(tmp_path, inspection):
+    bare = tuple(dataclasses.replace(region, area_um2=None) for region in inspection().regions)
+    both = [inspection(), inspection(um_per_px=5.0), inspection(regions=bare, um_per_px=None, um_per_px_origin=None)]
+    write_results(tmp_path, both, HEADER)
+    images, regions = rows(tmp_path / "results.csv"), rows(tmp_path / "regions.csv")
+    assert [row["defects_per_mm2"] for row in images] == ["40000.0", "400.0", ""]
+    assert [row["defect_area_um2"] for row in images] == ["5.5", "550.0", ""]
+    assert [row["um_per_px_origin"] for row in images] == ["FEI metadata", "FEI metadata", ""]
+    assert {row["diameter_px"] for row in regions if row["region"] == "1"} == {"3.90882"}
+    assert [row["diameter_um"] for row in regions if row["region"] == "1"] == ["1.95441", "1.95441", ""]
 
 
 def test_json_says_what_the_tables_say_and_how_it_was_made(tmp_path, inspection):

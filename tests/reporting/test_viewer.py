@@ -1,6 +1,7 @@
 """The viewer of the report, against what the product itself says of the same maps."""
 
 import base64
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -24,7 +25,6 @@ AREAS = [200 - 3 * place for place in range(len(MOVED))]
 HEADER = {
     "run": "fibres",
     "min_area": 3,
-    "um_per_px": 0.5,
     "calibration": {"peak_limit": PEAK, "area_limit": AREAS[32], "moved": [[0.01, area] for area in AREAS]},
 }
 OPEN = """
@@ -77,6 +77,8 @@ def report(tmp_path: Path) -> Callable[..., Path]:
                 Inspection(
                     image=tmp_path / f"<{number}>.png",
                     seconds=0,
+                    um_per_px=0.5,
+                    um_per_px_origin="given",
                     bit_depth=8,
                     map_max=peak,
                     regions=regions,
@@ -102,6 +104,14 @@ def test_every_threshold_on_offer_is_told_exactly(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found["levels"] > np.searchsorted(known, value), map > value)
     picture = cv2.imread(str(tmp_path / "0.jpg"), cv2.IMREAD_UNCHANGED)
     assert picture.shape == map.shape and abs(picture.astype(int) - 128).max() <= 1
+
+
+def test_an_info_bar_is_shown_below_the_picture(tmp_path: Path) -> None:
+    image = dataclasses.replace(grey((60, 90)), info_bar=np.zeros((10, 90, 1), np.float32))
+    write_view(tmp_path / "0.js", image, np.zeros((70, 90), np.float32), PEAK)
+    found, picture = read_view(tmp_path / "0.js"), cv2.imread(str(tmp_path / "0.jpg"), cv2.IMREAD_UNCHANGED)
+    assert (found["width"], found["height"]) == (90, 70)
+    assert picture.shape == (70, 90) and picture[:56].min() > 100 and picture[66:].max() < 30
 
 
 def test_large_maps_are_reduced_to_maxima(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

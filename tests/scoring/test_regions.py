@@ -1,3 +1,6 @@
+import math
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -40,6 +43,17 @@ def test_one_region_in_full():
             mean=(7 * 1.5 + 2.5 + 1.25) / 9,
         ),
     )
+
+
+def test_diameter_is_that_of_a_circle_of_the_same_area():
+    scores = zeros(120, 120)
+    cv2.circle(scores, (60, 60), 40, 2.0, -1)
+    (region,) = find_regions(scores, EVERYTHING, um_per_px=0.25)
+    assert region.diameter == pytest.approx(80, rel=0.02)
+    assert math.pi * region.diameter**2 / 4 == pytest.approx(region.area)
+    assert region.diameter_um == pytest.approx(region.diameter / 4)
+    (region,) = find_regions(scores, EVERYTHING)
+    assert (region.area_um2, region.diameter_um) == (None, None)
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
