@@ -136,19 +136,32 @@ def pair_masks(images: Path | Sequence[Sample], masks_dir: Path) -> tuple[Sample
     return tuple(replace(sample, mask=masks[stem][0]) for stem, sample in by_stem.items())
 
 
-def unique_stems(paths: Iterable[Path]) -> list[str]:
+class Stems:
     """File stems for the names of what is made of each file, numbered where two files of different folders or types
     share one, also on file systems that do not tell case or forms of accents apart. Too long ones are cut."""
-    taken: set[str] = set()
-    stems = []
-    for path in paths:
+
+    def __init__(self, taken: Iterable[str] = ()):
+        self._taken = set(map(_folded, taken))
+
+    def free(self, path: Path) -> str:
+        """The stem for a file, which stays free until it is taken."""
         stem = path.stem
         while len(os.fsencode(stem)) > _STEM_BYTES:
             stem = stem[:-1]
         choices = (stem if n == 1 else f"{stem}-{n}" for n in count(1))
-        stems.append(next(name for name in choices if _folded(name) not in taken))
-        taken.add(_folded(stems[-1]))
-    return stems
+        return next(name for name in choices if _folded(name) not in self._taken)
+
+    def take(self, stem: str) -> None:
+        self._taken.add(_folded(stem))
+
+
+def unique_stems(paths: Iterable[Path]) -> list[str]:
+    """A stem of its own for each file, see `Stems`."""
+    stems, chosen = Stems(), []
+    for path in paths:
+        chosen.append(stems.free(path))
+        stems.take(chosen[-1])
+    return chosen
 
 
 def _folded(name: str) -> str:

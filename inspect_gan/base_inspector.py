@@ -14,7 +14,7 @@ from inspect_gan.imaging.info_bar import InfoBar, without_info_bar
 from inspect_gan.imaging.pixel_size import PixelSize, chosen
 from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.maps import MapMaker
-from inspect_gan.scoring.regions import Region, find_regions, mask_of
+from inspect_gan.scoring.regions import Limits, Region, find_regions, mask_of
 from inspect_gan.scoring.verdict import Verdict, worst
 from inspect_gan.waiting import patience
 
@@ -89,19 +89,22 @@ class BaseInspector(ABC):
         require_memory(picture.path or "the image", BYTES_PER_PIXEL * pixels)
         raw = self.predictor.score_maps(picture, [calibration.score], calibration.maps)
         units = calibration.normalise(raw[calibration.score])
-        score_max = float(units.max())
         if picture.info_bar_rows:
             units = np.pad(units, ((0, picture.info_bar_rows), (0, 0)))
-        pixel_size = chosen(um_per_px, picture.pixel_size)
-        regions = find_regions(units, calibration.limits(min_area), None if pixel_size is None else pixel_size.um)
-        return Result(
-            verdict=worst([region.verdict for region in regions]),
-            score=score_max,
-            map=units,
-            mask=mask_of(units, regions),
-            regions=regions,
-            pixel_size=pixel_size,
-        )
+        return judge(units, calibration.limits(min_area), chosen(um_per_px, picture.pixel_size))
+
+
+def judge(map: np.ndarray, limits: Limits, pixel_size: PixelSize | None) -> Result:
+    """What a map (H, W) in threshold units says. Raises InspectGanError where it is not finite."""
+    regions = find_regions(map, limits, None if pixel_size is None else pixel_size.um)
+    return Result(
+        verdict=worst([region.verdict for region in regions]),
+        score=float(map.max()),
+        map=map,
+        mask=mask_of(map, regions),
+        regions=regions,
+        pixel_size=pixel_size,
+    )
 
 
 def to_image(image: ImageLike, page: int | None = None, info_bar: InfoBar = "none") -> Image:

@@ -10,7 +10,19 @@ import typer
 
 from inspect_gan.console import PlainConsole
 from inspect_gan.errors import InspectGanError
-from inspect_gan.tools import ablate, benchmark, defect_map, demo, evaluate, export, list_names, prepare, toys, train
+from inspect_gan.tools import (
+    ablate,
+    benchmark,
+    defect_map,
+    demo,
+    evaluate,
+    export,
+    list_names,
+    prepare,
+    toys,
+    train,
+    watch,
+)
 
 app: typer.Typer = typer.Typer(
     help="Find defects on textured surfaces with GANs trained on good images only.",
@@ -22,6 +34,7 @@ app: typer.Typer = typer.Typer(
 app.add_typer(prepare.app, name="prepare")
 app.command("train")(train.train)
 app.command("defect_map")(defect_map.defect_map)
+app.command("watch")(watch.watch)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("ablate")(ablate.ablate)

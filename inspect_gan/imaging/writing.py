@@ -89,9 +89,9 @@ def write_png(path: Path | str, array: np.ndarray) -> None:
     atomic_bytes(path, encoded.tobytes())
 
 
-def write_tiff(path: Path | str, array: np.ndarray) -> None:
+def write_tiff(path: Path | str, array: np.ndarray, description: str | None = None) -> None:
     """Write a map or an image, (H, W) or (H, W, 1) grey or (H, W, 3) RGB float32, unchanged (NaN and values past 1
-    included) as a TIFF.
+    included) as a TIFF. description: kept in the tag of that name, ASCII.
 
     Not compressed: to deflate a map takes 0.2 s or more per megapixel and saves an eighth of it.
 
@@ -102,4 +102,6 @@ def write_tiff(path: Path | str, array: np.ndarray) -> None:
         raise ValueError(f"expected float32 of (H, W) or (H, W, 3), not {array.dtype} of {array.shape}")
     photometric = "minisblack" if grey.ndim == 2 else "rgb"
     with atomic_file(path) as file:
-        tifffile.imwrite(file, grey, photometric=photometric, metadata=None, software="inspect-gan")
+        tifffile.imwrite(
+            file, grey, photometric=photometric, metadata=None, description=description, software="inspect-gan"
+        )

@@ -2,13 +2,16 @@
 number of images."""
 
 import json
+import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Self, overload
 
-from inspect_gan.errors import writing
+from inspect_gan.documents import parse_json
+from inspect_gan.errors import InspectGanError, writing
 from inspect_gan.imaging.writing import atomic_text
 from inspect_gan.reporting.tables import Inspection
 from inspect_gan.scoring.regions import Region
@@ -16,19 +19,23 @@ from inspect_gan.scoring.verdict import Verdict
 
 # Size and time of change of a file, None where there is none.
 Stamp = list[int] | None
+_PATHS = ("image", "map", "mask", "overlay", "view")
 
 
 class Journal(Sequence[Inspection]):
-    """The inspections of a list of images in their order, one line of JSON each; a sequence that is read from disk.
+    """The inspections of images in their order, one line of JSON each; a sequence that is read from disk. Paths are
+    kept relative to the folder of the file and come back absolute.
 
     What the file holds of an earlier inspection counts as far as it began in the same way: with the same header, the
     same images in the same order, unchanged since, and with the files that were made for them still there. A last line
     that was not written to its end is dropped.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], images: Sequence[Path]):
-        """header: how the results are made; images: to be inspected. Raises InspectGanError when `path` cannot be
-        written to."""
+    def __init__(self, path: Path, header: Mapping[str, Any], images: Sequence[Path] | None = None):
+        """header: how the results are made. images: to be inspected; None: whichever come, and what the file holds
+        counts as it stands if the header is the same. Raises InspectGanError when `path` cannot be written to."""
+        self.header = header
+        self._folder = os.path.realpath(path.parent)
         self._starts = array("Q")
         first = json.dumps({"header": header}, sort_keys=True, default=str).encode() + b"\n"
         if not _begins_with(path, first):
@@ -37,17 +44,30 @@ class Journal(Sequence[Inspection]):
             self._file = path.open("r+b")
             self._file.seek(len(first))
             self._end = len(first)
-            for image in images:
+            for image in repeat(None) if images is None else images:
                 line = self._file.readline()
-                if not _is_valid(line, image):
+                if not self._is_valid(line, image):
                     break
                 self._note(line)
             self._file.truncate(self._end)
 
-    def add(self, found: Inspection) -> None:
-        """Append the next one. Raises InspectGanError when the disk is full."""
-        values = {"stamp": stamp(found.image), **asdict(found)}
-        line = json.dumps(values, default=_plain).encode() + b"\n"
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """All that a journal holds, with its header. Raises InspectGanError when there is none or it is damaged."""
+        try:
+            with path.open("rb") as file:
+                header = dict(parse_json(file.readline())["header"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InspectGanError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
+        return cls(path, header)
+
+    def add(self, found: Inspection, seen: Stamp) -> None:
+        """Append the next one. seen: stamp of the image that was inspected. Raises InspectGanError when the disk is
+        full."""
+        values: dict[str, Any] = {"stamp": seen, **asdict(found)}
+        for name in _PATHS:
+            values[name] = values[name] and self._relative(values[name])
+        line = json.dumps(values, default=lambda value: value.item()).encode() + b"\n"
         with writing(self._file.name):
             self._file.seek(self._end)
             self._file.write(line)
@@ -64,8 +84,13 @@ class Journal(Sequence[Inspection]):
     def __getitem__(self, number: int | slice) -> Inspection | list[Inspection]:
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
-        self._file.seek(self._starts[number])
-        return _inspection(json.loads(self._file.readline()))
+        return self._inspection(self._values(number))
+
+    def stamped(self) -> Iterator[tuple[Inspection, Stamp]]:
+        """All of them, each with the stamp of its image."""
+        for number in range(len(self)):
+            values = self._values(number)
+            yield self._inspection(values), values["stamp"]
 
     def __enter__(self) -> Self:
         return self
@@ -73,9 +98,45 @@ class Journal(Sequence[Inspection]):
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
+    def _values(self, number: int) -> dict[str, Any]:
+        self._file.seek(self._starts[number])
+        values: dict[str, Any] = json.loads(self._file.readline())
+        return values
+
     def _note(self, line: bytes) -> None:
         self._starts.append(self._end)
         self._end += len(line)
+
+    def _is_valid(self, line: bytes, image: Path | None) -> bool:
+        """Whether it tells the result of this image as it is now; without an image, whether it tells a result."""
+        try:
+            values = json.loads(line)
+            found = self._inspection(values)
+            seen = values["stamp"]
+        except (ValueError, KeyError, TypeError):
+            return False
+        made = (found.map, found.mask, found.overlay, found.view)
+        return line.endswith(b"\n") and (
+            image is None
+            or (
+                found.image == Path(os.path.abspath(image))
+                and seen == stamp(image)
+                and all(path is None or path.is_file() for path in made)
+            )
+        )
+
+    def _inspection(self, values: Mapping[str, Any]) -> Inspection:
+        rest: dict[str, Any] = {key: value for key, value in values.items() if key not in ("stamp", "regions")}
+        for name in _PATHS:
+            rest[name] = rest[name] and Path(os.path.normpath(os.path.join(self._folder, rest[name])))
+        return Inspection(regions=tuple(map(_region, values["regions"])), **rest)
+
+    def _relative(self, path: Path) -> str:
+        absolute = os.path.abspath(path)
+        try:
+            return os.path.relpath(absolute, self._folder)
+        except ValueError:  # on another drive
+            return absolute
 
 
 def stamp(path: Path) -> Stamp:
@@ -94,33 +155,6 @@ def _begins_with(path: Path, first: bytes) -> bool:
         return False
 
 
-def _is_valid(line: bytes, image: Path) -> bool:
-    """Whether it tells the result of this image as it is now."""
-    try:
-        values = json.loads(line)
-        found = _inspection(values)
-    except (ValueError, KeyError, TypeError):
-        return False
-    made = (found.map, found.mask, found.overlay, found.view)
-    return (
-        line.endswith(b"\n")
-        and found.image == image
-        and values["stamp"] == stamp(image)
-        and all(path is None or path.is_file() for path in made)
-    )
-
-
-def _inspection(values: Mapping[str, Any]) -> Inspection:
-    rest: dict[str, Any] = {key: value for key, value in values.items() if key not in ("stamp", "image", "regions")}
-    for name in ("map", "mask", "overlay", "view"):
-        rest[name] = rest[name] and Path(rest[name])
-    return Inspection(image=Path(values["image"]), regions=tuple(map(_region, values["regions"])), **rest)
-
-
 def _region(values: Mapping[str, Any]) -> Region:
     tuples = {name: tuple(values[name]) for name in ("box", "centroid", "peak_at")}
     return Region(**{**values, **tuples, "verdict": Verdict(values["verdict"])})
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value.item()

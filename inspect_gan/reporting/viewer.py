@@ -29,15 +29,14 @@ def levels(peak_limit: float) -> np.ndarray:
     return np.unique(np.concatenate([MOVED, PEAKS, np.array([peak_limit], np.float32)]))
 
 
-def write_view(path: Path, image: Image, map: np.ndarray, peak_limit: float) -> None:
-    """Write `path` (.js) with the map and beside it the picture (.jpg).
+def write_view(path: Path, image: Image | None, map: np.ndarray, peak_limit: float) -> None:
+    """Write `path` (.js) with the map and beside it the picture (.jpg); without an image the picture stays as it is.
 
     map: (H, W) float32, threshold units, of the whole file, an info bar included. Of each pixel the script holds how
     many of `levels` lie below it: exactly what the map says at every threshold that the viewer offers. A map of more
     than `PIXELS` is reduced to the maxima of squares. Raises InspectGanError when they cannot be written.
     """
-    picture = displayed_whole(image)
-    height, width = picture.shape
+    height, width = map.shape
     step = math.ceil(math.sqrt(map.size / PIXELS))
     if step > 1:
         for axis in (0, 1):
@@ -52,10 +51,12 @@ def write_view(path: Path, image: Image, map: np.ndarray, peak_limit: float) -> 
         "step": step,
         "levels": "data:image/png;base64," + base64.b64encode(_encoded(".png", found.reshape(map.shape))).decode(),
     }
-    if max(picture.shape) > SIDE:
-        scale = SIDE / max(picture.shape)
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    atomic_bytes(picture_of(path), _encoded(".jpg", picture, cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
+    if image is not None:
+        picture = displayed_whole(image)
+        if max(picture.shape) > SIDE:
+            scale = SIDE / max(picture.shape)
+            picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        atomic_bytes(picture_of(path), _encoded(".jpg", picture, cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
     atomic_text(path, f"inspectGanMap({json.dumps(entry)});\n")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 # How many points are tried of each kind: a few unless set, hundreds for a campaign.
 POINTS = int(os.environ.get("INSPECT_GAN_FAULTS", "0"))
 SERVER = Path(__file__).with_name("server.py")
+APART = ("results.json", ".lock", "finished.jsonl", "watched.jsonl")  # not the same bytes: they tell the time spent
 SETTINGS = (
     *("detector.width=4", "detector.nz=4", "training.batch_size=4", "training.log_every=2", "training.image_every=3"),
     *("training.checkpoint_minutes=1e-6", "training.precision=32-true", "scoring.precision=32-true"),
@@ -93,7 +94,7 @@ def result_content(out: Path) -> dict[str, Any]:
     document = json.loads((out / "results.json").read_text())
     for image in document["images"]:
         del image["seconds"]
-    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name not in ("results.json", ".lock"))
+    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name not in APART)
     return {"document": document, **{str(path.relative_to(out)): path.read_bytes() for path in files}}
 
 

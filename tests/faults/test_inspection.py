@@ -85,7 +85,9 @@ def test_what_is_finished_is_not_done_again(server: Server, undisturbed: Undistu
     whole = server(*command)
     shutil.rmtree(out)
     server(*command, at=whole["operations"] * 3 // 4, kind="kill")
-    before = {path: path.stat().st_ino for path in out.glob("overlays/*.png")}
+    lines = (out / "unfinished.jsonl").read_bytes().split(b"\n")[1:-1]
+    finished = [out / "overlays" / Path(json.loads(line)["overlay"]).name for line in lines]
+    before = {path: path.stat().st_ino for path in finished}
     assert before
     rest = server(*command)
     assert f"{len(before)} of 5 images are finished already" in rest["output"]

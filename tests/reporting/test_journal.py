@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inspect_gan.reporting.journal import Journal
+from inspect_gan.reporting.journal import Journal, stamp
 from inspect_gan.reporting.tables import Inspection
 
 HEADER = {"calibration": {"threshold": 0.1 + 0.2, "interval": (0.0, 1.0)}}
@@ -38,7 +38,7 @@ def written(path: Path, found: list[Inspection]) -> Path:
     with Journal(path, HEADER, images(found)) as journal:
         assert len(journal) == 0
         for one in found:
-            journal.add(one)
+            journal.add(one, stamp(one.image))
         assert list(journal) == found
     return path
 
@@ -66,7 +66,7 @@ def test_a_torn_line_is_dropped_wherever_it_ends(tmp_path: Path, finished: list[
         assert n == max(sum(end <= length for end in ends) - 1, 0)
         with Journal(path, HEADER, images(finished)) as journal:  # and it can be continued
             for one in finished[n:]:
-                journal.add(one)
+                journal.add(one, stamp(one.image))
         assert path.read_bytes() == whole
 
 

@@ -20,7 +20,7 @@ from inspect_gan.reporting.pictures import overlay
 from tests.tools.conftest import TINY, run
 
 RESULT_FILES = {
-    *(".lock", "maps", "masks", "overlays", "views"),
+    *(".lock", "finished.jsonl", "maps", "masks", "overlays", "views"),
     *("results.csv", "regions.csv", "results.json", "report.html"),
 }
 

@@ -1,0 +1,236 @@
+"""Results at another rate from their maps are those of an inspection at that rate."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from inspect_gan.errors import InspectGanError
+from inspect_gan.imaging import write_png
+from inspect_gan.inspection import inspect_images
+from inspect_gan.recalibration import recalibrate
+from tests.brightness import Brightness, surface, write
+
+NUMBERS = {"map_max", "peak", "mean"}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    """Good, spoilt, broken, the held-out material itself, and two of one stem."""
+    folder = tmp_path / "images"
+    paths = [write(folder / f"{i}.png", i, spot) for i, spot in enumerate((0, 3, 20, 120))]
+    (folder / "broken.png").write_text("no image")
+    write_png(folder / "other" / "0.png", surface(100))
+    return [*paths, folder / "broken.png", folder / "other" / "0.png"]
+
+
+def tables(out: Path) -> list[dict[str, Any]]:
+    found = []
+    for name in ("results.csv", "regions.csv"):
+        with (out / name).open(encoding="utf-8", newline="") as file:
+            found += list(csv.DictReader(file))
+    return found
+
+
+def assert_alike(out: Path, fresh: Path) -> None:
+    """Everything is equal, but for roundings of values of the map."""
+    assert sorted(p.relative_to(out) for p in out.rglob("*")) == sorted(p.relative_to(fresh) for p in fresh.rglob("*"))
+    mine, theirs = (json.loads((each / "results.json").read_text()) for each in (out, fresh))
+    assert (mine["header"], mine["counts"]) == (theirs["header"], theirs["counts"])
+    for one, other in zip(tables(out), tables(fresh), strict=True):
+        assert {k: v for k, v in one.items() if k not in NUMBERS} == {
+            k: v for k, v in other.items() if k not in NUMBERS
+        }
+        for name in NUMBERS & one.keys():
+            assert one[name] == other[name] == "" or float(one[name]) == pytest.approx(float(other[name]), rel=2e-6)
+    for path in fresh.glob("m*/*"):
+        if path.suffix == ".png":
+            assert (out / path.relative_to(fresh)).read_bytes() == path.read_bytes()
+        else:
+            map = tifffile.imread(out / path.relative_to(fresh))
+            np.testing.assert_allclose(map, tifffile.imread(path), rtol=2e-6)
+    for path in fresh.glob("overlays/*"):
+        pictures = [cv2.imread(str(each)).astype(int) for each in (path, out / path.relative_to(fresh))]
+        assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+@pytest.mark.parametrize("lift", [0.0, -0.5])
+@pytest.mark.parametrize("rates", [(0.1, 0.02), (0.02, 0.3), (0.1, 0.02, 0.3, 0.1)])
+def test_equals_a_fresh_inspection(rates: tuple[float, ...], lift: float, images: list[Path], tmp_path: Path) -> None:
+    inspector = Brightness(lift=lift)
+    counts = inspect_images(inspector, images, tmp_path / "fresh", target_fpr=rates[-1], min_area=3, um_per_px=0.5)
+    inspect_images(inspector, images, tmp_path / "out", target_fpr=rates[0])
+    for rate in rates[1:]:
+        found = recalibrate(inspector, tmp_path / "out", target_fpr=rate, min_area=3, um_per_px=0.5)
+    assert found == counts and counts["ERROR"] == 1 and counts["NG"] > 0
+    assert_alike(tmp_path / "out", tmp_path / "fresh")
+
+
+def test_what_is_not_given_stays_as_it_was(images: list[Path], tmp_path: Path) -> None:
+    inspector = Brightness()
+    inspect_images(inspector, images, tmp_path / "out", target_fpr=0.05, min_area=4, um_per_px=0.5)
+    before = (tmp_path / "out" / "results.csv").read_bytes(), (tmp_path / "out" / "report.html").read_bytes()
+    inspector.predictor.score_maps = None  # type: ignore[assignment, method-assign]
+    inspector.calibration = lambda *_: Brightness().calibration(target_fpr=0.05)  # type: ignore[method-assign]
+    recalibrate(inspector, tmp_path / "out")
+    assert ((tmp_path / "out" / "results.csv").read_bytes(), (tmp_path / "out" / "report.html").read_bytes()) == before
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_one_goes_on_and_converts_no_map_twice(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between any two files that it writes, then started again, or with yet another rate and then again."""
+    inspector, images = Brightness(), images[2:5]
+    inspect_images(inspector, images, tmp_path / "first", target_fpr=0.1)
+    inspect_images(inspector, images, tmp_path / "fresh", target_fpr=0.02)
+    real, left = os.replace, [0]
+
+    def replace(source: Path, target: Path) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr("os.replace", replace)
+    out, stopped = tmp_path / "out", 0
+    for number in range(0, 60, 3):
+        shutil.copytree(tmp_path / "first", out)
+        left[0] = number
+        try:
+            recalibrate(inspector, out, target_fpr=0.02)
+        except Killed:
+            stopped += 1
+        whole, left[0] = left[0] >= 0, 10**6
+        if number % 2:
+            recalibrate(inspector, out, target_fpr=0.3)
+        recalibrate(inspector, out, target_fpr=0.02)
+        assert_alike(out, tmp_path / "fresh")
+        shutil.rmtree(out)
+        if whole:
+            break
+    assert whole and stopped > 4
+
+
+def test_while_it_is_under_way_no_report_tells_of_other_maps(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspector, out = Brightness(), tmp_path / "out"
+    inspect_images(inspector, images, out, target_fpr=0.1)
+
+    def look(line: str) -> None:
+        assert not (out / "results.json").exists() and not (out / "report.html").exists()
+        assert len((out / "results.csv").read_text().splitlines()) == 1 + int(line[1])
+
+    recalibrate(inspector, out, target_fpr=0.02, progress=look)
+
+
+def test_overlays_of_images_that_went_are_drawn_on_the_picture_of_the_viewer(
+    images: list[Path], tmp_path: Path
+) -> None:
+    inspector, out = Brightness(), tmp_path / "out"
+    inspect_images(inspector, images, out, target_fpr=0.1)
+    inspect_images(inspector, images, tmp_path / "fresh", target_fpr=0.02)
+    images[1].unlink()
+    write(images[2], 9)  # another one by now
+    images[3].unlink()
+    (out / "views" / "3.jpg").unlink()
+    recalibrate(inspector, out, target_fpr=0.02)
+    for name in ("1.png", "2.png"):
+        one, other = (cv2.imread(str(each / "overlays" / name)).astype(int) for each in (out, tmp_path / "fresh"))
+        assert np.abs(one - other).mean() < 3
+        mask = (out / "masks" / name).read_bytes()
+        assert mask == (tmp_path / "fresh" / "masks" / name).read_bytes()
+    row = tables(out)[3]
+    assert (row["verdict"], row["overlay"]) == ("NG", "")
+    assert not (out / "overlays" / "3.png").exists()
+
+
+def test_a_folder_that_moved_is_judged_where_it_is(images: list[Path], tmp_path: Path) -> None:
+    inspector = Brightness()
+    inspect_images(inspector, images, tmp_path / "out", target_fpr=0.1)
+    inspect_images(inspector, images, tmp_path / "fresh", target_fpr=0.02)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    recalibrate(inspector, tmp_path / "moved", target_fpr=0.02)
+    assert not (tmp_path / "out").exists()
+    assert_alike(tmp_path / "moved", tmp_path / "fresh")
+
+
+def test_a_map_that_is_lost_is_a_row_with_an_error(images: list[Path], tmp_path: Path) -> None:
+    inspector, out = Brightness(), tmp_path / "out"
+    inspect_images(inspector, images, out, target_fpr=0.1)
+    (out / "maps" / "3.tiff").unlink()
+    with pytest.raises(InspectGanError, match=r"3\.tiff is no readable map.*--strict"):
+        recalibrate(inspector, out, target_fpr=0.02, strict=True)
+    found = recalibrate(inspector, out, target_fpr=0.02)
+    assert found["ERROR"] == 2
+    assert "inspect the image again" in tables(out)[3]["error"]
+    assert not (out / "masks" / "3.png").exists() and not (out / "overlays" / "3.png").exists()
+
+
+def test_other_results_are_refused_and_stay(images: list[Path], tmp_path: Path) -> None:
+    inspector, out = Brightness(), tmp_path / "out"
+
+    def refused(message: str, inspector: Brightness = inspector, **options: Any) -> None:
+        with pytest.raises(InspectGanError, match=message):
+            recalibrate(inspector, out, **{"target_fpr": 0.02, **options})
+
+    refused("holds no results")
+    assert not out.exists()
+    inspect_images(inspector, images, out, target_fpr=0.1)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    refused("with another run.*threshold", Brightness(held_out=7))
+    refused("--score light, not dark", score="dark")
+    refused("--stride 8, not 4", stride=4)
+    refused("held-out normal patches", target_fpr=1e-5)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    (out / "finished.jsonl").write_text("{}\n")
+    refused("finished.jsonl cannot be read")
+    (out / "unfinished.jsonl").touch()
+    refused("has not ended")
+
+
+def test_a_new_inspection_forgets_one_that_was_not_judged_to_the_end(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspector, out = Brightness(), tmp_path / "out"
+    inspect_images(inspector, images, out, target_fpr=0.1)
+
+    def stop(line: str) -> None:
+        if line.startswith("[3"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        recalibrate(inspector, out, target_fpr=0.02, progress=stop)
+    assert (out / "recalibrating.jsonl").exists()
+    inspect_images(inspector, images, out, target_fpr=0.1)
+    inspect_images(inspector, images, tmp_path / "fresh", target_fpr=0.02)
+    recalibrate(inspector, out, target_fpr=0.02)
+    assert_alike(out, tmp_path / "fresh")
+
+
+def test_the_command(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.tools.conftest import run
+
+    monkeypatch.setattr("inspect_gan.inspection.open_inspector", lambda path: Brightness())
+    arguments = ["defect_map", "run", "--out", tmp_path / "out"]
+    assert run(capsys, *arguments, *images[:3], "--target-fpr", "0.1")[0] == 0
+    code, said, _ = run(capsys, *arguments, "--recalibrate", "--target-fpr", "0.02")
+    assert code == 0 and "[3/3] 2.png" in said
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["header"]["calibration"]["target_fpr"] == 0.02
+    code, _, err = run(capsys, *arguments, "--recalibrate", images[0])
+    assert code == 2 and "--recalibrate takes no images" in err
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and "no images to inspect" in err
