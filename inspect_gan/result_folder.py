@@ -131,9 +131,7 @@ class Job:
             yield found
 
 
-def inspection(
-    image: Path, started: float, bit_depth: int, result: Result, files: Mapping[str, Path | None]
-) -> Inspection:
+def inspection(image: Path, started: float, bit_depth: int, result: Result, files: Mapping[str, Any]) -> Inspection:
     """The record of a result. started: `time.monotonic()`. files: as `Job.write` returns them."""
     height, width = result.map.shape
     size = result.pixel_size
