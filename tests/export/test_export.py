@@ -19,8 +19,9 @@ from inspect_gan.export import write
 from inspect_gan.export.scorer import METADATA, ExportedInspector, open_session, run_session
 from inspect_gan.imaging import write_png
 from inspect_gan.imaging.preprocess import Preprocess
-from inspect_gan.inspection import open_inspector
+from inspect_gan.inspection import inspect_images, open_inspector
 from inspect_gan.inspector import Inspector
+from inspect_gan.recalibration import recalibrate
 from inspect_gan.scoring.folding import folded
 from inspect_gan.scoring.maps import MapSettings
 
@@ -60,6 +61,15 @@ def test_maps_and_verdicts_are_those_of_the_run(run: Inspector, exported: Path) 
         assert ours.map.shape == image.shape
     assert ours.verdict == "NG"
     assert ours.regions
+
+
+def test_results_are_judged_anew_by_a_file_as_far_as_it_can(exported: Path, tmp_path: Path) -> None:
+    inspector = ExportedInspector(exported)
+    write_png(tmp_path / "a.png", texture(8))
+    inspect_images(inspector, [tmp_path / "a.png"], tmp_path / "out")
+    with pytest.raises(InspectGanError, match="give the run directory"):
+        recalibrate(inspector, tmp_path / "out", target_fpr=0.2)
+    assert sum(recalibrate(inspector, tmp_path / "out", min_area=5).values()) == 1
 
 
 @pytest.mark.parametrize("name", sorted(set(detectors.names()) - {"anogan"}))
