@@ -71,27 +71,13 @@ def train_step(data: Path, steps: int, bf16: bool = False) -> dict[str, float]:
 
     torch.manual_seed(0)
     module = model()
-    network = module.model.train()
+    module.model.train()
     d_opt, g_opt = module.configure_optimizers()
     patches = normalise(_patches(data, stride=16)[: BATCH * 16])
 
     def step(number: int) -> None:
         first = number * BATCH % (len(patches) - BATCH)
-        with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
-            x, fake, latent, latent_rec = network(patches[first : first + BATCH])
-            real_out, _ = network.discriminator(x)
-            fake_out, _ = network.discriminator(fake)
-            g_loss = module.generator_loss(latent, latent_rec, x, fake, real_out, fake_out)
-        g_opt.zero_grad()
-        g_loss.backward(retain_graph=True)
-        g_opt.step()
-        with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
-            fake_out, _ = network.discriminator(fake.detach())
-        d_loss = module.discriminator_loss(real_out.float(), fake_out.float())
-        d_opt.zero_grad()
-        d_loss.backward()
-        d_opt.step()
-        (g_loss.item(), d_loss.item())
+        optimise(module, d_opt, g_opt, patches[first : first + BATCH], bf16)
 
     with FlopCounterMode(display=False) as counter:
         step(0)
@@ -100,6 +86,29 @@ def train_step(data: Path, steps: int, bf16: bool = False) -> dict[str, float]:
         starts.append(time.process_time())
         step(number)
     return {"mflop_per_patch": counter.get_total_flops() / BATCH / 1e6, **_speed(starts)}
+
+
+def optimise(module: Any, d_opt: Any, g_opt: Any, patches: Any, bf16: bool = False) -> None:
+    """A step of the peer's training. patches: normalised."""
+    import torch
+
+    network = module.model
+    autocast = partial(torch.autocast, "cpu", torch.bfloat16) if bf16 else nullcontext
+    with autocast():
+        x, fake, latent, latent_rec = network(patches)
+        real_out, _ = network.discriminator(x)
+        fake_out, _ = network.discriminator(fake)
+        g_loss = module.generator_loss(latent, latent_rec, x, fake, real_out, fake_out)
+    g_opt.zero_grad()
+    g_loss.backward(retain_graph=True)
+    g_opt.step()
+    with autocast():
+        fake_out, _ = network.discriminator(fake.detach())
+    d_loss = module.discriminator_loss(real_out.float(), fake_out.float())
+    d_opt.zero_grad()
+    d_loss.backward()
+    d_opt.step()
+    (g_loss.item(), d_loss.item())
 
 
 def dense_map(data: Path, stride: int) -> dict[str, float]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from peer import BATCH, SIZE, model, normalise, positions
+from peer import BATCH, SIZE, model, normalise, optimise, positions
 
 STRIDE = 16
 SMOOTH = 8.0
@@ -31,18 +31,7 @@ def main(train: str, test: str, out: str, minutes: str, seed: str = "0") -> None
     d_opt, g_opt = module.configure_optimizers()
     network = module.model.train()
     while time.monotonic() < end:
-        x, fake, latent, latent_rec = network(normalise(_random_patches(images, random)))
-        real_out, _ = network.discriminator(x)
-        fake_out, _ = network.discriminator(fake)
-        loss = module.generator_loss(latent, latent_rec, x, fake, real_out, fake_out)
-        g_opt.zero_grad()
-        loss.backward(retain_graph=True)
-        g_opt.step()
-        fake_out, _ = network.discriminator(fake.detach())
-        loss = module.discriminator_loss(real_out, fake_out)
-        d_opt.zero_grad()
-        loss.backward()
-        d_opt.step()
+        optimise(module, d_opt, g_opt, normalise(_random_patches(images, random)))
         steps += 1
     print(f"{steps} steps")
     network.eval()
