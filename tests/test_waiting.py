@@ -19,7 +19,7 @@ def test_a_stalled_file_is_named_until_it_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.02)
-    monkeypatch.setattr("inspect_gan.base_inspector.read", lambda path, page: Path(path).read_bytes())
+    monkeypatch.setattr("inspect_gan.base_inspector.read", lambda path, page, info_bar: Path(path).read_bytes())
     pipe = tmp_path / "slow.png"
     os.mkfifo(pipe)
 

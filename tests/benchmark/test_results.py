@@ -52,7 +52,7 @@ def test_every_job_of_a_case_names_one_there_is() -> None:
 def test_the_peer_sees_the_same_patches(stride: int) -> None:
     for extent in (32, 33, 64, 700, 1024):
         grid = Grid(extent, extent, 32, stride)
-        assert tuple(peer._positions(extent, stride)) == grid.rows
+        assert tuple(peer.positions(extent, stride)) == grid.rows
 
 
 def test_row_has_spreads_ratio_and_verdict(made: Made) -> None:
