@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,8 @@ def evaluate_maps(
         raise InspectGanError("no images to evaluate: give a folder of test images")
     files = _files(maps, samples)
     pixels, patches = Level(BINS), Level(BINS)
-    masks = []
-    for number, (sample, file) in enumerate(zip(samples, files, strict=True)):
-        truth = Truth(mask_of(sample, read_size(sample.image)))
-        values = _read(file, truth.mask.shape)
+    for number, (values, mask) in enumerate(_maps_and_masks(files, samples)):
+        truth = Truth(mask)
         curve = pixels.curve.empty()
         curve.update(values, *truth.rows(slice(0, len(values))))
         pixels.add(curve)
@@ -49,14 +47,10 @@ def evaluate_maps(
         if min(height, width) >= PATCH:
             grid = Grid(height, width, PATCH, PATCH // 2)
             curve = patches.curve.empty()
-            curve.update(patch_sums(values, grid) / PATCH**2, patch_labels(truth.mask, grid))
+            curve.update(patch_sums(values, grid) / PATCH**2, patch_labels(mask, grid))
             patches.add(curve)
-        masks.append(truth.mask)
-        progress(f"{number + 1} of {len(samples)}: {printable(sample.image.name)}")
-    (coverage,) = defect_coverage(
-        ((_read(file, mask.shape), mask) for file, mask in zip(files, masks, strict=True)),
-        [pixels.curve.threshold_at_fpr(COVERAGE_FPR)],
-    )
+        progress(f"{number + 1} of {len(samples)}: {printable(samples[number].image.name)}")
+    (coverage,) = defect_coverage(_maps_and_masks(files, samples), [pixels.curve.threshold_at_fpr(COVERAGE_FPR)])
     estimates = {"pixel": pixels.estimates("auroc", "ap", "aupro"), "patch": patches.estimates("auroc", "ap")}
     record: dict[str, Any] = finite(
         {
@@ -71,6 +65,13 @@ def evaluate_maps(
     atomic_text(out / "metrics.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     atomic_text(out / "metrics.md", _table(record, estimates, coverage))
     return record
+
+
+def _maps_and_masks(files: Sequence[Path], samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One after another from disk, so that they never lie in memory together."""
+    for file, sample in zip(files, samples, strict=True):
+        mask = mask_of(sample, read_size(sample.image))
+        yield _read(file, mask.shape), mask
 
 
 def _files(maps: Path, samples: Sequence[Sample]) -> list[Path]:
