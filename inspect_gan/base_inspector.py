@@ -82,7 +82,12 @@ class BaseInspector(ABC):
         tells. Raises InspectGanError for an unreadable image, one smaller than a patch or too large for memory, or a
         target rate that the held-out material cannot support.
         """
-        calibration = self.calibration(score, stride, target_fpr)
+        return self.apply(image, self.calibration(score, stride, target_fpr), min_area, um_per_px)
+
+    def apply(
+        self, image: ImageLike, calibration: Calibration, min_area: int = 1, um_per_px: float | None = None
+    ) -> Result:
+        """`inspect` with a calibration of this detector, such as one whose limits allow for false alarms."""
         picture = self.read(image)
         rescaled = self.predictor.preprocess.rescaled_size(picture.height, picture.width)
         pixels = max(picture.height * picture.width, math.prod(rescaled))

@@ -12,7 +12,17 @@ from inspect_gan.export.scorer import SUFFIX, ExportedInspector
 from inspect_gan.reporting.journal import Journal, Stamp, stamp
 from inspect_gan.reporting.pictures import overlay
 from inspect_gan.reporting.tables import Inspection, counts
-from inspect_gan.result_folder import FINISHED, RECALIBRATING, UNFINISHED, WATCHED, Job, held, inspection, line
+from inspect_gan.result_folder import (
+    FINISHED,
+    RECALIBRATING,
+    UNFINISHED,
+    WATCHED,
+    Job,
+    calibration_for,
+    held,
+    inspection,
+    line,
+)
 
 
 def open_inspector(path: Path) -> BaseInspector:
@@ -35,6 +45,7 @@ def inspect_images(
     score: str | None = None,
     stride: int | None = None,
     target_fpr: float | None = None,
+    like: Path | None = None,
     min_area: int = 1,
     um_per_px: float | None = None,
     strict: bool = False,
@@ -46,7 +57,8 @@ def inspect_images(
     the viewer of the report), results.csv, regions.csv, results.json, report.html. An image that cannot be inspected
     becomes a row with its error and the others go on, with `strict` it ends the inspection. results.csv and regions.csv
     grow image by image; an interrupted or killed inspection goes on after the last finished image when it is started
-    again in the same way. Other options as in `Inspector.inspect`. Memory does not grow with the number of images.
+    again in the same way. like: folder of results to take score, stride, rate and limits from, also limits that allow
+    for false alarms. Other options as in `Inspector.inspect`. Memory does not grow with the number of images.
 
     Returns the number of images per verdict. Raises InspectGanError when another process inspects into `out`, when it
     cannot be written to, and for the first bad image with `strict`.
@@ -56,7 +68,9 @@ def inspect_images(
     if (out / WATCHED).exists():
         raise InspectGanError(f"{out} holds what `watch` found: choose another --out")
     with held(out):
-        job = Job(inspector, out, inspector.calibration(score, stride, target_fpr), min_area, um_per_px, strict)
+        job = Job(
+            inspector, out, calibration_for(inspector, score, stride, target_fpr, like), min_area, um_per_px, strict
+        )
         (out / RECALIBRATING).unlink(missing_ok=True)  # what it says of maps will not be true any more
         with Journal(out / UNFINISHED, job.header, paths) as done:
             if done:

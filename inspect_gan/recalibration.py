@@ -3,11 +3,10 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+from inspect_gan.allowance import allowing
 from inspect_gan.base_inspector import BaseInspector, judge
 from inspect_gan.errors import InspectGanError, writing
 from inspect_gan.export.scorer import ExportedInspector
@@ -24,10 +23,10 @@ from inspect_gan.result_folder import (
     UNFINISHED,
     WATCHED,
     Job,
-    differences,
     held,
     inspection,
     line,
+    recorded_calibration,
 )
 from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.units import converted, read_map
@@ -40,13 +39,15 @@ def recalibrate(
     score: str | None = None,
     stride: int | None = None,
     target_fpr: float | None = None,
+    corrections: Path | None = None,
     min_area: int | None = None,
     um_per_px: float | None = None,
     strict: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, int]:
     """Judge the images of a result folder anew: maps, masks, overlays, views, tables and report as a fresh inspection
-    would make them, see `scoring.units.converted`.
+    would make them, see `scoring.units.converted`. With corrections, a file that the report saved, limits allow for the
+    false alarms in it, see `allowance.allowing`.
 
     What is not given stays as it was; score and stride cannot be others. Images are read again for the overlays; where
     one has gone or changed since, the picture of the report's viewer takes its place. Rows with an error stay as they
@@ -61,7 +62,9 @@ def recalibrate(
     with held(out):
         source = _check_finished(out)
         with Journal.reopen(source) as old:
-            job = _job(inspector, out, old.header, score, stride, target_fpr, min_area, um_per_px, strict)
+            job = _job(inspector, out, old, score, stride, target_fpr, corrections, min_area, um_per_px, strict)
+            if job.calibration.false_alarms:
+                progress(_allowed(job.calibration))
             with Journal(out / RECALIBRATING, job.header) as done:
                 if done:
                     progress(f"{len(done)} of {len(old)} images are judged already: going on")
@@ -77,6 +80,13 @@ def recalibrate(
     return verdicts
 
 
+def _allowed(calibration: Calibration) -> str:
+    return (
+        f"limits allow for {calibration.false_alarms} false alarms: a region is listed from more than "
+        f"{calibration.area_limit} px or a peak above {calibration.peak_limit:.3g}"
+    )
+
+
 def _check_finished(out: Path) -> Path:
     """The journal of the results."""
     if (out / UNFINISHED).exists():
@@ -90,20 +100,20 @@ def _check_finished(out: Path) -> Path:
 def _job(
     inspector: BaseInspector,
     out: Path,
-    recorded: Any,
+    old: Journal,
     score: str | None,
     stride: int | None,
     target_fpr: float | None,
+    corrections: Path | None,
     min_area: int | None,
     um_per_px: float | None,
     strict: bool,
 ) -> Job:
+    before = recorded_calibration(inspector, out, old.header)
     try:
-        before = Calibration.read(recorded["calibration"])
-        least, scale = int(recorded["min_area"]), recorded["um_per_px"]
+        least, scale = int(old.header["min_area"]), old.header["um_per_px"]
     except (ValueError, KeyError, TypeError) as error:
-        why = " ".join(str(error).split())
-        raise InspectGanError(f"{out}: its results are damaged ({why}): inspect the images again") from error
+        raise InspectGanError(f"{out}: its results are damaged ({error}): inspect the images again") from error
     for option, wanted, has in (("--score", score, before.score), ("--stride", stride, before.stride)):
         if wanted not in (None, has):
             raise InspectGanError(
@@ -116,14 +126,16 @@ def _job(
             f"an exported file has the one threshold of its --target-fpr and no held-out material to find that of "
             f"{rate:g}: give the run directory that it was exported from ({inspector.name})"
         )
-    known = inspector.calibration(before.score, before.stride, before.target_fpr)
-    if replace(known, moved=before.moved) != before:
-        what = "; ".join(differences(recorded, Job(inspector, out, known, least, scale).header))
-        raise InspectGanError(
-            f"the results in {out} were made with another run, or with this one on another machine or before it was "
-            f"trained longer ({what}): give the run they were made with, or inspect the images again"
-        )
     calibration = inspector.calibration(before.score, before.stride, rate)
+    if corrections is not None:
+        calibration = allowing(calibration, before, corrections, out, old)
+    elif before.false_alarms and rate == before.target_fpr:
+        calibration = before
+    elif before.false_alarms:
+        raise InspectGanError(
+            f"the limits in {out} allow for {before.false_alarms} false alarms, which another rate changes: give "
+            f"--corrections again"
+        )
     return Job(inspector, out, calibration, min_area or least, um_per_px or scale, strict)
 
 

@@ -13,12 +13,13 @@ import numpy as np
 
 import inspect_gan
 from inspect_gan.base_inspector import BaseInspector, Result
+from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError, printable
 from inspect_gan.imaging import Image, make_folder, write_png
 from inspect_gan.locks import locked
 from inspect_gan.reporting.html import write_report
 from inspect_gan.reporting.journal import Journal, Stamp
-from inspect_gan.reporting.tables import Inspection, extend_tables, write_results, write_tables
+from inspect_gan.reporting.tables import RESULTS_JSON, Inspection, extend_tables, write_results, write_tables
 from inspect_gan.reporting.viewer import write_view
 from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.units import write_map
@@ -71,15 +72,7 @@ class Job:
 
     def judge(self, image: Image) -> Result:
         """Raises InspectGanError as `BaseInspector.inspect` does."""
-        chosen = self.calibration
-        return self.inspector.inspect(
-            image,
-            score=chosen.score,
-            stride=chosen.stride,
-            target_fpr=chosen.target_fpr,
-            min_area=self.min_area,
-            um_per_px=self.um_per_px,
-        )
+        return self.inspector.apply(image, self.calibration, self.min_area, self.um_per_px)
 
     def failed(self, image: Path, started: float, error: Exception) -> Inspection:
         """Of an image that cannot be judged. started: `time.monotonic()`. Raises InspectGanError with `strict`."""
@@ -130,6 +123,45 @@ class Job:
             journal.add(found, seen)
             extend_tables(self.out, found)
             yield found
+
+
+def calibration_for(
+    inspector: BaseInspector, score: str | None, stride: int | None, target_fpr: float | None, like: Path | None
+) -> Calibration:
+    """The calibration of a score, stride and rate, or the one that the results in the folder `like` were judged with,
+    whose limits may allow for false alarms. Raises InspectGanError when that is not of this detector, or when both are
+    asked for."""
+    if like is None:
+        return inspector.calibration(score, stride, target_fpr)
+    for option, value in (("--score", score), ("--stride", stride), ("--target-fpr", target_fpr)):
+        if value is not None:
+            raise InspectGanError(f"--like takes the {option.removeprefix('--')} from {like}: leave {option} out")
+    try:
+        header = dict(read_json(like / RESULTS_JSON)["header"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise InspectGanError(
+            f"--like {like} holds no results ({why}): give the --out of defect_map or watch"
+        ) from error
+    return recorded_calibration(inspector, like, header)
+
+
+def recorded_calibration(inspector: BaseInspector, out: Path, header: Mapping[str, Any]) -> Calibration:
+    """The calibration in the header of the results in `out`. Raises InspectGanError when it is damaged, or not of this
+    detector."""
+    try:
+        found = Calibration.read(header["calibration"])
+    except (ValueError, KeyError) as error:
+        why = " ".join(str(error).split())
+        raise InspectGanError(f"{out}: its results are damaged ({why}): inspect the images again") from error
+    mine = inspector.calibration(found.score, found.stride, found.target_fpr).threshold_alone
+    if mine != found.threshold_alone:
+        what = "; ".join(differences(asdict(found.threshold_alone), asdict(mine)))
+        raise InspectGanError(
+            f"the results in {out} were made with another run, or with this one on another machine or before it was "
+            f"trained longer ({what}): give the run they were made with, or inspect the images again"
+        )
+    return found
 
 
 def inspection(

@@ -13,7 +13,17 @@ from inspect_gan.errors import InspectGanError, printable
 from inspect_gan.inspection import inspect_file
 from inspect_gan.reporting.journal import Journal, Stamp, stamp
 from inspect_gan.reporting.tables import Inspection
-from inspect_gan.result_folder import FINISHED, RECALIBRATING, UNFINISHED, WATCHED, Job, differences, held, line
+from inspect_gan.result_folder import (
+    FINISHED,
+    RECALIBRATING,
+    UNFINISHED,
+    WATCHED,
+    Job,
+    calibration_for,
+    differences,
+    held,
+    line,
+)
 from inspect_gan.scoring.verdict import Verdict
 from inspect_gan.signals import on_stop_request
 
@@ -28,6 +38,7 @@ def watch_folder(
     score: str | None = None,
     stride: int | None = None,
     target_fpr: float | None = None,
+    like: Path | None = None,
     min_area: int = 1,
     um_per_px: float | None = None,
     interval: float = 2.0,
@@ -51,7 +62,7 @@ def watch_folder(
         raise InspectGanError(f"{folder} is not a folder: name the one that images arrive in")
     found = dict.fromkeys((verdict.value for verdict in Verdict), 0)
     with held(out), on_stop_request(_stop):
-        job = Job(inspector, out, inspector.calibration(score, stride, target_fpr), min_area, um_per_px)
+        job = Job(inspector, out, calibration_for(inspector, score, stride, target_fpr, like), min_area, um_per_px)
         with _journal(job) as journal:
             arrivals = _Arrivals(folder, journal, interval, once, progress)
             with job.reported(journal):

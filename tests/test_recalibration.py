@@ -16,7 +16,7 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import write_png
 from inspect_gan.inspection import inspect_images
 from inspect_gan.recalibration import recalibrate
-from tests.brightness import Brightness, surface, write
+from tests.brightness import SHAPE, Brightness, surface, write
 
 NUMBERS = {"map_max", "peak", "mean"}
 
@@ -234,3 +234,115 @@ def test_the_command(
     assert code == 2 and "--recalibrate takes no images" in err
     code, _, err = run(capsys, *arguments)
     assert code == 2 and "no images to inspect" in err
+
+
+def alarm(out: Path, image: str, **fields: Any) -> dict[str, Any]:
+    """The worst region of an image as its report saves it."""
+    row = next(row for row in tables(out) if row["image"].endswith(image) and row.get("region") == "1")
+    return {
+        "box": [int(row[name]) for name in ("x0", "y0", "x1", "y1")],
+        "area_px": int(row["area_px"]),
+        "peak_at": [int(row["peak_x"]), int(row["peak_y"])],
+        "threshold": 1.0,
+        **fields,
+    }
+
+
+def save(out: Path, **alarms: dict[str, Any]) -> Path:
+    """alarms: by the stem of the image."""
+    height, width = SHAPE
+    images = [
+        {"image": f"../images/{stem}.png", "width": width, "height": height, "false_alarms": [one]}
+        for stem, one in alarms.items()
+    ]
+    path = out.parent / "corrections.json"
+    path.write_text(json.dumps({"format": "inspect-gan-corrections-1", "run": "lamp", "images": images}))
+    return path
+
+
+def verdicts(out: Path) -> dict[str, str]:
+    return {row["image"][len("../images/") :]: row["verdict"] for row in tables(out) if "map_max" in row}
+
+
+def test_what_is_called_a_false_alarm_is_not_listed_again_and_worse_is(images: list[Path], tmp_path: Path) -> None:
+    inspector, out = Brightness(lift=-0.5), tmp_path / "out"
+    inspect_images(inspector, images, out, target_fpr=0.05)
+    assert [verdicts(out)[f"{i}.png"] for i in (2, 3)] == ["NG", "NG"]
+    before = json.loads((out / "results.json").read_text())["header"]["calibration"]
+    made = alarm(out, "/2.png")
+    corrections = save(out, **{"2": made})
+    recalibrate(inspector, out, corrections=corrections)
+    assert verdicts(out)["2.png"] == "OK" and verdicts(out)["3.png"] in ("REVIEW", "NG")
+    after = json.loads((out / "results.json").read_text())["header"]["calibration"]
+    assert (after["threshold"], after["interval"]) == (before["threshold"], before["interval"])
+    assert (after["false_alarms"], after["area_limit"]) == (1, made["area_px"])
+    assert after["peak_limit"] == pytest.approx(float(tables(out)[2]["map_max"]), rel=1e-6)
+    assert all(
+        one[0] == other[0] and one[1] <= other[1] for one, other in zip(before["moved"], after["moved"], strict=True)
+    )
+    # Where the threshold is moved down, no more is good than what was called so.
+    lowest = [area for share, area in after["moved"]][:32]
+    assert max(lowest) == max(made["area_px"], *(area for _, area in before["moved"][:32]))
+
+    recalibrate(inspector, out)  # stays as it was
+    assert json.loads((out / "results.json").read_text())["header"]["calibration"] == after
+    with pytest.raises(InspectGanError, match=r"allow for 1 false alarms.*--corrections again"):
+        recalibrate(inspector, out, target_fpr=0.02)
+    found = inspect_images(inspector, images, tmp_path / "more", like=out)
+    assert verdicts(tmp_path / "more") == verdicts(out) and found["ERROR"] == 1
+    assert json.loads((tmp_path / "more" / "results.json").read_text())["header"]["calibration"] == after
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_corrections_hold_at_another_rate(told: bool, images: list[Path], tmp_path: Path) -> None:
+    """Also twice, where they tell the raw score of their threshold."""
+    inspector, out = Brightness(), tmp_path / "out"
+    inspect_images(inspector, images, out, target_fpr=0.05)
+    made = alarm(out, "/3.png")
+    if told:
+        made["raw_threshold"] = inspector.calibration(target_fpr=0.05).threshold
+    corrections = save(out, **{"3": made})
+    recalibrate(inspector, out, target_fpr=0.3, corrections=corrections)
+    calibration = json.loads((out / "results.json").read_text())["header"]["calibration"]
+    own = inspector.calibration(target_fpr=0.3)
+    assert calibration["area_limit"] == max(made["area_px"], own.area_limit)  # not what it grows into
+    first = verdicts(out)
+    if told:
+        recalibrate(inspector, out, target_fpr=0.02, corrections=corrections)
+        recalibrate(inspector, out, target_fpr=0.3, corrections=corrections)
+        assert verdicts(out) == first
+        again = json.loads((out / "results.json").read_text())["header"]["calibration"]
+        assert again["peak_limit"] == pytest.approx(calibration["peak_limit"], rel=1e-6)
+        assert again["area_limit"] == calibration["area_limit"]
+
+
+def test_corrections_of_other_results_are_refused_and_nothing_is_judged(images: list[Path], tmp_path: Path) -> None:
+    inspector, out = Brightness(), tmp_path / "out"
+    inspect_images(inspector, images, out, target_fpr=0.05)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def refused(message: str, corrections: Path) -> None:
+        with pytest.raises(InspectGanError, match=message):
+            recalibrate(inspector, out, corrections=corrections)
+
+    made = alarm(out, "/3.png")
+    refused("corrects ../images/9.png, of which", save(out, **{"9": made}))
+    refused("corrects ../images/broken.png, of which", save(out, broken=made))
+    refused(
+        "no region at 1, 2 of ../images/3.png", save(out, **{"3": {**made, "box": [0, 0, 5, 5], "peak_at": [1, 2]}})
+    )
+    corrections = save(out, **{"3": made})
+    corrections.write_text(corrections.read_text().replace('"height": 96', '"height": 95'))
+    refused("128 x 95 px there, its map 128 x 96", corrections)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_results_of_another_run_are_nothing_to_be_like(images: list[Path], tmp_path: Path) -> None:
+    inspect_images(Brightness(), images[:1], tmp_path / "out", target_fpr=0.05)
+    for inspector, options, message in (
+        (Brightness(held_out=7), {"like": tmp_path / "out"}, "with another run.*threshold"),
+        (Brightness(), {"like": tmp_path / "out", "target_fpr": 0.1}, "leave --target-fpr out"),
+        (Brightness(), {"like": tmp_path}, "holds no results"),
+    ):
+        with pytest.raises(InspectGanError, match=message):
+            inspect_images(inspector, images[:1], tmp_path / "more", **options)  # type: ignore[arg-type]

@@ -119,8 +119,8 @@ def test_a_file_that_grows_is_taken_when_it_is_whole(folder: Path, tmp_path: Pat
 
 def test_a_file_that_changes_while_it_is_inspected_is_done_again(folder: Path, tmp_path: Path) -> None:
     class Slow(Brightness):
-        def inspect(self, *arguments: Any, **options: Any) -> Any:
-            result = super().inspect(*arguments, **options)
+        def apply(self, *arguments: Any, **options: Any) -> Any:
+            result = super().apply(*arguments, **options)
             if len(self.seen) == 1:
                 write(folder / "a.png", 2, 120)
             return result

@@ -13,6 +13,9 @@ Stride = Annotated[int | None, typer.Option(min=1, help="Patch step in px; small
 TargetFpr = Annotated[float | None, typer.Option(min=1e-6, max=0.5, help="Share of good pixels that may be flagged.")]
 Score = Annotated[str | None, typer.Option(help="Another score of the detector, see `list scores`.")]
 MinArea = Annotated[int | None, typer.Option(min=1, help="Ignore regions of fewer px.")]
+Like = Annotated[
+    Path | None, typer.Option(help="Results whose score, stride, rate and limits to take, false alarms allowed for.")
+]
 UmPerPx = Annotated[float | None, typer.Option(min=1e-9, help="Scale; by default what the image's file tells.")]
 FailOnNg = Annotated[bool, typer.Option("--fail-on-ng", help="Exit with 1 if any image is NG.")]
 
@@ -24,6 +27,7 @@ def defect_map(
     stride: Stride = None,
     target_fpr: TargetFpr = None,
     score: Score = None,
+    like: Like = None,
     min_area: MinArea = None,
     um_per_px: UmPerPx = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be inspected.")] = False,
@@ -35,6 +39,10 @@ def defect_map(
             help="Judge what was inspected into --out anew at another --target-fpr, without the networks.",
         ),
     ] = False,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(help="With --recalibrate: file of the report; limits then allow for its false alarms."),
+    ] = None,
 ) -> None:
     """Full-size defect maps, masks, overlays, a defect list and a verdict (OK, REVIEW, NG) for each image."""
     from inspect_gan import inspection, recalibration
@@ -43,6 +51,10 @@ def defect_map(
     console = PlainConsole()
     if recalibrate and images:
         raise InspectGanError("--recalibrate takes no images: it judges those that were inspected into --out")
+    if recalibrate and like:
+        raise InspectGanError("--recalibrate takes no --like: give --target-fpr or --corrections")
+    if corrections and not recalibrate:
+        raise InspectGanError("--corrections goes with --recalibrate: others are judged alike with --like")
     try:
         inspector = inspection.open_inspector(run)
         if recalibrate:
@@ -52,6 +64,7 @@ def defect_map(
                 score=score,
                 stride=stride,
                 target_fpr=target_fpr,
+                corrections=corrections,
                 min_area=min_area,
                 um_per_px=um_per_px,
                 strict=strict,
@@ -65,6 +78,7 @@ def defect_map(
                 score=score,
                 stride=stride,
                 target_fpr=target_fpr,
+                like=like,
                 min_area=min_area or 1,
                 um_per_px=um_per_px,
                 strict=strict,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from inspect_gan.console import PlainConsole
-from inspect_gan.tools.defect_map import FailOnNg, MinArea, Score, Stride, TargetFpr, UmPerPx, end
+from inspect_gan.tools.defect_map import FailOnNg, Like, MinArea, Score, Stride, TargetFpr, UmPerPx, end
 
 
 def watch(
@@ -17,6 +17,7 @@ def watch(
     stride: Stride = None,
     target_fpr: TargetFpr = None,
     score: Score = None,
+    like: Like = None,
     min_area: MinArea = None,
     um_per_px: UmPerPx = None,
     fail_on_ng: FailOnNg = False,
@@ -38,6 +39,7 @@ def watch(
             score=score,
             stride=stride,
             target_fpr=target_fpr,
+            like=like,
             min_area=min_area or 1,
             um_per_px=um_per_px,
             interval=interval,

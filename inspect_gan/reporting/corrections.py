@@ -26,11 +26,15 @@ class Box(Settings):
 
 
 class FalseAlarm(Box):
-    """A region that was listed at a threshold (threshold units), with its area and the place of its peak, x, y px."""
+    """A region that was listed at a threshold (threshold units), with its area and the place of its peak, x, y px.
+
+    raw_threshold: the threshold as a raw score, None in files of earlier versions.
+    """
 
     area_px: Px
     peak_at: tuple[Px, Px]
     threshold: Annotated[float, Field(gt=0)]
+    raw_threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 class ImageCorrections(Settings):

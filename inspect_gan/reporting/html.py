@@ -37,6 +37,7 @@ FACTS = {
     "samples": "Held-out normal samples behind the threshold",
     "area_limit": "Largest region in held-out good material (px)",
     "peak_limit": "Highest map value in held-out good material",
+    "false_alarms": "Regions called false alarms that these two allow for",
 }
 
 

@@ -228,7 +228,8 @@ function keep(change) {
 function markWrong(number, wrong) {
   const others = correction().false_alarms.filter((mark) => ownerAt(mark.peak_at) !== number);
   const { box, area, peakAt } = view.regions[number - 1];
-  const mark = { box, area_px: area, peak_at: peakAt.map((at) => at * view.step), threshold: threshold() };
+  const raw_threshold = known.raw[0] + threshold() * (known.raw[1] - known.raw[0]);
+  const mark = { box, area_px: area, peak_at: peakAt.map((at) => at * view.step), threshold: threshold(), raw_threshold };
   keep({ false_alarms: wrong ? [...others, mark] : others });
 }
 

@@ -75,6 +75,7 @@ def settings(header: Mapping[str, Any]) -> dict[str, Any] | None:
     moved = calibration.get("moved") or [[None, calibration["area_limit"]]] * len(MOVED)
     return {
         "run": header.get("run"),
+        "raw": [calibration["origin"], calibration["threshold"]],  # scores that are 0 and 1
         "levels": known.tolist(),
         "thresholds": np.searchsorted(known, MOVED).tolist(),  # places in the levels
         "calibrated": int(np.searchsorted(MOVED, np.float32(THRESHOLD))),  # place in the thresholds

@@ -104,7 +104,7 @@ class Calibration:
     interval: 95 % interval of the pixel false-alarm rate. area_limit: px of the largest normal region above the
     threshold, peak_limit: the highest normal value, in threshold units. pixels: normal pixels measured. moved: share of
     normal pixels above each threshold of MOVED and px of the largest region there; empty where it was not measured, by
-    earlier versions.
+    earlier versions. false_alarms: regions that a person called so, which the limits allow for.
     """
 
     __pydantic_config__ = Settings.model_config
@@ -123,6 +123,7 @@ class Calibration:
     precision: Resolved
     pixels: Annotated[int, Field(ge=1)]
     moved: tuple[tuple[Annotated[float, Field(ge=0, le=1)], Annotated[int, Field(ge=0)]], ...] = ()
+    false_alarms: Annotated[int, Field(ge=0)] = 0
 
     @classmethod
     def read(cls, entry: Any) -> Self:
@@ -138,6 +139,11 @@ class Calibration:
     def maps(self) -> MapSettings:
         """How the maps it applies to are made."""
         return MapSettings(self.stride, self.window, self.smooth, self.precision)
+
+    @property
+    def threshold_alone(self) -> Self:
+        """Without limits, which another person's corrections may have widened."""
+        return replace(self, area_limit=0, peak_limit=1.0, moved=(), false_alarms=0)
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """Raw map -> threshold units, float32: 1.0 is the threshold. The same for every image.

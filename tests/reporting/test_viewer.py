@@ -25,7 +25,13 @@ AREAS = [200 - 3 * place for place in range(len(MOVED))]
 HEADER = {
     "run": "fibres",
     "min_area": 3,
-    "calibration": {"peak_limit": PEAK, "area_limit": AREAS[32], "moved": [[0.01, area] for area in AREAS]},
+    "calibration": {
+        "threshold": 5.0,
+        "origin": 2.0,
+        "peak_limit": PEAK,
+        "area_limit": AREAS[32],
+        "moved": [[0.01, area] for area in AREAS],
+    },
 }
 OPEN = """
     const wait = async (ready) => { while (!ready()) await new Promise((done) => setTimeout(done, 20)); };
@@ -125,7 +131,7 @@ def test_large_maps_are_reduced_to_maxima(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_settings_of_calibrations_of_earlier_versions() -> None:
-    found = settings({"calibration": {"peak_limit": 1.0, "area_limit": 7}})
+    found = settings({"calibration": {"threshold": 5.0, "origin": 2.0, "peak_limit": 1.0, "area_limit": 7}})
     assert found is not None
     assert found["levels"][found["thresholds"][found["calibrated"]]] == 1.0
     assert set(found["false_alarms"]) == {None} and set(found["area_limits"]) == {7}
@@ -209,7 +215,7 @@ def test_corrections_are_kept_and_saved(look: Callable[..., Any], report: Callab
     )
     assert (seen["crossed"], seen["stays"]) == (1, 1)
     assert "x 50–70, y 40–50" in seen["missed"]
-    mark = {"box": [20, 10, 40, 30], "area_px": 400, "peak_at": [25, 15], "threshold": 1}
+    mark = {"box": [20, 10, 40, 30], "area_px": 400, "peak_at": [25, 15], "threshold": 1, "raw_threshold": 5}
     assert seen["saved"] == {
         "format": "inspect-gan-corrections-1",
         "run": "fibres",
