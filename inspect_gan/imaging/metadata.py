@@ -88,7 +88,7 @@ def _zeiss(page: tifffile.TiffPage) -> PixelSize | None:
     if name not in tags and page.imagewidth == _ZEISS_SCREEN:
         name = "ap_pixel_size"
     _, number, unit = tags[name]
-    um = number * _um(unit)
+    um = number * micrometres(unit)
     return pixel_size(um, um, "Zeiss metadata")
 
 
@@ -113,7 +113,7 @@ def _imagej(page: tifffile.TiffPage) -> PixelSize | None:
     unit = str(imagej_description_metadata(description)["unit"]).replace("\\u00B5", "µ")
     if unit in ("cm", "inch"):
         return None
-    width, height = (_um(unit) / density for density in _densities(page))
+    width, height = (micrometres(unit) / density for density in _densities(page))
     return pixel_size(width, height, "ImageJ metadata")
 
 
@@ -141,7 +141,7 @@ def _densities(page: tifffile.TiffPage) -> Iterator[float]:
         yield numerator / denominator
 
 
-def _um(unit: str) -> float:
+def micrometres(unit: str) -> float:
     """Raises KeyError for a unit that is none of length."""
     plain = unit.replace("µ", "u").replace("μ", "u")  # the micro sign and the Greek letter
     return _UM[_SPELLINGS.get(plain, plain)]

@@ -26,6 +26,7 @@ from inspect_gan.imaging import headers
 from inspect_gan.imaging.image import Image
 from inspect_gan.imaging.info_bar import InfoBar, without_info_bar
 from inspect_gan.imaging.metadata import NOTHING, Metadata, png_metadata
+from inspect_gan.imaging.sidecar import sidecar_pixel_size
 from inspect_gan.imaging.tiff import read_tiff, tiff_size
 
 IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -57,7 +58,8 @@ def read(path: Path | str, channels: int | None = None, page: int | None = None,
         raise ValueError(f"channels must be None, 1 or 3, not {channels}")
     with _enough_memory(path):
         raw = read_raw(path, page)
-        image = Image(to_float(raw.array), raw.bit_depth, raw.path, pixel_size=raw.metadata.pixel_size)
+        pixel_size = raw.metadata.pixel_size or sidecar_pixel_size(raw.path, raw.array.shape[1])
+        image = Image(to_float(raw.array), raw.bit_depth, raw.path, pixel_size=pixel_size)
         image = without_info_bar(image, info_bar, raw.metadata.info_bar)
         return image if channels is None else image.converted(channels)
 
