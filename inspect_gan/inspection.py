@@ -32,6 +32,8 @@ def open_inspector(path: Path) -> BaseInspector:
     """
     if path.suffix.lower() == SUFFIX:
         return ExportedInspector(path)
+    if path.suffix.lower() == ".pt2":
+        raise InspectGanError(f"{path} is for programs of your own: give the run directory, or export it to *{SUFFIX}")
     from inspect_gan.inspector import Inspector
 
     return Inspector.load(path)

@@ -50,7 +50,7 @@ def prepare(data: Path) -> dict[str, Any]:
     """Draw images, cut the peer's patch files, train and export short runs, calibrated for stride 16."""
     from inspect_gan.datasets.nanofibres import write_dataset
     from inspect_gan.datasets.patch_files import write_patches
-    from inspect_gan.export.write import export_onnx
+    from inspect_gan.export.write import export_scorer
     from inspect_gan.inspector import Inspector
 
     drawn = data / "nanofibres"
@@ -69,7 +69,7 @@ def prepare(data: Path) -> dict[str, Any]:
         )
         inspector = Inspector.fit([*_normal(data)], config, out=data / name)
         if name in EXPORTED:
-            export_onnx(inspector, data / f"{name}.onnx")
+            export_scorer(inspector, data / f"{name}.onnx")
     return {}
 
 

@@ -1,12 +1,12 @@
-"""Write a trained and calibrated detector as one ONNX file."""
+"""Write a trained and calibrated detector as one file: ONNX, or a program of `torch.export`."""
 
 import contextlib
 import copy
 import io
 import logging
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,11 @@ from inspect_gan.inspector import Inspector
 # wrongly exported operation far more.
 TOLERANCE = 1e-3
 
+# What an exported file gives: patches (n, S, S, C) -> (n,) or (n, S, S).
+Run = Callable[[np.ndarray], np.ndarray]
 
-def export_onnx(
+
+def export_scorer(
     inspector: Inspector,
     out: Path,
     *,
@@ -35,14 +38,15 @@ def export_onnx(
 ) -> float:
     """Write preprocessing, score and threshold as one file; what is not given is the run's own.
 
-    The graph takes patches (n, S, S, C) float32 as `Preprocess.image` makes them, for any n, and gives the score, (n,)
-    or per pixel (n, S, S); it computes in float32, the threshold is measured in float32 too. Returns the largest
-    relative difference between its scores of the run's held-out patches and the detector's. Raises InspectGanError,
-    and leaves no file, when that passes TOLERANCE, for a detector that optimises at inference, and without the packages
-    that export needs.
+    out: `*.onnx`, or `*.pt2` for a program that `torch.export.load` reads. It takes patches (n, S, S, C) float32 as
+    `Preprocess.image` makes them, for any n, and gives the score, (n,) or per pixel (n, S, S); it computes in float32,
+    the threshold is measured in float32 too. Returns the largest relative difference between its scores of the run's
+    held-out patches and the detector's. Raises InspectGanError, and leaves no file, when that passes TOLERANCE, for
+    another suffix, for a detector that optimises at inference, and without the packages that export needs.
     """
-    if out.suffix.lower() != SUFFIX:
-        raise InspectGanError(f"{out} must end in {SUFFIX}")
+    write = WRITERS.get(out.suffix.lower())
+    if write is None:
+        raise InspectGanError(f"{out} must end in {' or '.join(WRITERS)}")
     detector, preprocess = inspector.predictor.detector, inspector.predictor.preprocess
     if detector.searches:
         raise InspectGanError(
@@ -52,12 +56,9 @@ def export_onnx(
         )
     calibration = inspector.calibration(score, stride, target_fpr, precision="32-true")
     scorer = PatchScorer(copy.deepcopy(detector), preprocess, calibration.score).cpu().eval()
-    patches = inspector.held_out_patches()
-    model = _traced(scorer, torch.from_numpy(patches[:2]))
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA, describe(inspector, calibration)
-    content = model.SerializeToString()
-    difference = _difference(scorer, content, patches, calibration.score)
+    with _quiet(), torch.no_grad():
+        content, run = write(scorer, describe(inspector, calibration))
+    difference = _difference(scorer, run, inspector.held_out_patches())
     if not difference <= TOLERANCE:
         raise InspectGanError(
             f"the exported graph scores held-out patches differently from the detector: by {difference:.2g} of the "
@@ -74,41 +75,69 @@ class PatchScorer(nn.Module):
     def __init__(self, detector: Detector, preprocess: Preprocess, score: str):
         super().__init__()
         self.detector = detector
-        self._preprocess = preprocess
-        self._score = score
+        self.preprocess = preprocess
+        self.score = score
 
     def forward(self, patches: Tensor) -> Tensor:
-        scores = self.detector.scores(self._preprocess.tensor(patches), [self._score])
-        if self._score in scores.maps:
-            return scores.maps[self._score].squeeze(1)
-        return scores.patch[self._score]
+        scores = self.detector.scores(self.preprocess.tensor(patches), [self.score])
+        if self.score in scores.maps:
+            return scores.maps[self.score].squeeze(1)
+        return scores.patch[self.score]
+
+    def example(self) -> tuple[Tensor]:
+        """Two patches, enough to follow what happens to any number."""
+        return (torch.zeros(2, self.preprocess.size, self.preprocess.size, self.preprocess.channels),)
 
 
-def _traced(scorer: PatchScorer, example: Tensor) -> Any:
-    """The graph as an `onnx.ModelProto`."""
+def _onnx(scorer: PatchScorer, about: str) -> tuple[bytes, Run]:
+    """about: what stands beside the graph. Returns the content of the file, and what runs it."""
     try:
         import onnx  # noqa: F401  what the exporter needs
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InspectGanError(f"export needs the package {error.name}: pip install 'inspect-gan[export]'") from error
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            scorer,
-            (example,),
-            input_names=[INPUT],
-            output_names=[scorer._score],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            dynamo=True,
-            verbose=False,
-        )
+    program = torch.onnx.export(
+        scorer,
+        scorer.example(),
+        input_names=[INPUT],
+        output_names=[scorer.score],
+        dynamic_shapes=_ANY_NUMBER,
+        dynamo=True,
+        verbose=False,
+    )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA, about
+    content = model.SerializeToString()
+    session = open_session(content)
+    return content, lambda patches: run_session(session, patches, [scorer.score])[scorer.score]
 
 
-def _difference(scorer: PatchScorer, content: bytes, patches: np.ndarray, score: str) -> float:
-    exported = run_session(open_session(content), patches, [score])[score]
+def _pt2(scorer: PatchScorer, about: str) -> tuple[bytes, Run]:
+    """As `_onnx`; what stands beside the program is its extra file `inspect_gan`."""
+    program = torch.export.export(scorer, scorer.example(), dynamic_shapes=_ANY_NUMBER)
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={METADATA: about})
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    return file.getvalue(), lambda patches: loaded(torch.from_numpy(patches)).numpy()
+
+
+_ANY_NUMBER = ({0: torch.export.Dim("n")},)
+WRITERS = {SUFFIX: _onnx, ".pt2": _pt2}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters tell much that no reader can act on."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _difference(scorer: PatchScorer, run: Run, patches: np.ndarray) -> float:
     with torch.inference_mode():
-        wanted = scorer(torch.from_numpy(patches)).numpy()
+        exported, wanted = run(patches), scorer(torch.from_numpy(patches)).numpy()
     return float(np.abs(exported - wanted).max() / np.abs(wanted).max())

@@ -15,7 +15,7 @@ from inspect_gan.datasets import open_dataset
 from inspect_gan.datasets.samples import DataSet, Sample
 from inspect_gan.detector import Batch, Detector, PatchShape, Phase, Score, Stage, View
 from inspect_gan.errors import InspectGanError
-from inspect_gan.export.write import export_onnx
+from inspect_gan.export.write import export_scorer
 from inspect_gan.inspection import inspect_images, open_inspector
 from inspect_gan.inspector import Inspector
 from inspect_gan.objectives import Game, Objective, Optimizer
@@ -27,7 +27,7 @@ from inspect_gan.training.fit import fit_run, source_of
 
 REMEDY = "python -m inspect_gan.pages.api > docs/api.md"
 PUBLIC: dict[str, tuple[Any, ...]] = {
-    "Inspecting": (Inspector, Result, Region, Verdict, Calibration, open_inspector, inspect_images, export_onnx),
+    "Inspecting": (Inspector, Result, Region, Verdict, Calibration, open_inspector, inspect_images, export_scorer),
     "Training": (Config, load_config, make_config, open_dataset, DataSet, Sample, source_of, fit_run),
     "Detectors": (Detector, PatchShape, Batch, Stage, Phase, View, Score),
     "Objectives": (Objective, Optimizer, Game),

@@ -120,6 +120,7 @@ def _link(path: Path, out: Path) -> str:
 
 def _facts(header: Mapping[str, Any]) -> list[tuple[str, Any]]:
     known = {**plain(header.get("calibration") or {}), **plain(header)}
+    known["false_alarms"] = known.get("false_alarms") or None  # mostly there are none
     return [(label, known[name]) for name, label in FACTS.items() if known.get(name) is not None]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from inspect_gan.config import load_config
 from inspect_gan.datasets.nanofibres import render
 from inspect_gan.detector import detectors
-from inspect_gan.export.write import export_onnx
+from inspect_gan.export.write import export_scorer
 from inspect_gan.inspector import Inspector
 from inspect_gan.run import FORMAT
 
@@ -35,7 +35,7 @@ def main() -> None:
             maps = {score: inspector.inspect(image, score=score).map for score in ("res_ssim", "default")}
             inspector.save(out / name)
         np.savez_compressed(out / name / "expected.npz", image=image, **maps)
-    export_onnx(Inspector.load(out / "ganomaly"), out / "ganomaly.onnx")
+    export_scorer(Inspector.load(out / "ganomaly"), out / "ganomaly.onnx")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Exported detectors give the trained detector's scores, maps and verdicts, without torch."""
 
+import copy
 import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Inspector:
 @pytest.fixture(scope="module")
 def exported(run: Inspector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exported") / "texture.onnx"
-    assert 0 < write.export_onnx(run, path) < write.TOLERANCE
+    assert 0 < write.export_scorer(run, path) < write.TOLERANCE
     return path
 
 
@@ -72,19 +74,19 @@ def test_results_are_judged_anew_by_a_file_as_far_as_it_can(exported: Path, tmp_
     assert sum(recalibrate(inspector, tmp_path / "out", min_area=5).values()) == 1
 
 
+@pytest.mark.parametrize("suffix", sorted(write.WRITERS))
 @pytest.mark.parametrize("name", sorted(set(detectors.names()) - {"anogan"}))
-def test_graphs_of_all_detectors_take_any_number_of_patches(name: str) -> None:
+def test_graphs_of_all_detectors_take_any_number_of_patches(name: str, suffix: str) -> None:
     torch.manual_seed(0)
     detector = make_config({"detector": {"name": name, "width": 4, "nz": 6}}).build(1).eval()
     score = detector.published_score()
     scorer = write.PatchScorer(folded(detector), Preprocess(size=32, channels=1), score).eval()
     patches = np.random.default_rng(0).random((7, 32, 32, 1)).astype(np.float32)
-    session = open_session(write._traced(scorer, torch.from_numpy(patches[:2])).SerializeToString())
     with torch.inference_mode():
+        _, run_file = write.WRITERS[suffix](scorer, "{}")
         wanted = scorer(torch.from_numpy(patches)).numpy()
-    for n in (1, 7):
-        found = run_session(session, patches[:n], [score])[score]
-        np.testing.assert_allclose(found, wanted[:n], rtol=1e-4, atol=1e-5)
+        for n in (1, 7):
+            np.testing.assert_allclose(run_file(patches[:n]), wanted[:n], rtol=1e-4, atol=1e-5)
 
 
 def test_inspection_imports_no_torch(exported: Path, tmp_path: Path) -> None:
@@ -171,27 +173,43 @@ def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
 def test_a_graph_that_scores_otherwise_is_not_written(
     run: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trace = write._traced
+    for suffix, writer in list(write.WRITERS.items()):
 
-    def spoil(scorer: write.PatchScorer, example: torch.Tensor) -> onnx.ModelProto:
-        model = trace(scorer, example)
-        weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-        weights.raw_data = bytes(len(weights.raw_data))
-        return model
+        def spoil(scorer: write.PatchScorer, about: str, writer: Any = writer) -> Any:
+            changed = copy.deepcopy(scorer)
+            with torch.no_grad():
+                max(changed.parameters(), key=lambda weights: weights.numel()).zero_()
+            return writer(changed, about)
 
-    monkeypatch.setattr(write, "_traced", spoil)
-    with pytest.raises(InspectGanError, match="scores held-out patches differently"):
-        write.export_onnx(run, tmp_path / "spoilt.onnx")
+        monkeypatch.setitem(write.WRITERS, suffix, spoil)
+        with pytest.raises(InspectGanError, match="scores held-out patches differently"):
+            write.export_scorer(run, tmp_path / f"spoilt{suffix}")
     assert not list(tmp_path.iterdir())
 
 
+def test_a_program_of_torch_says_what_stands_beside_it(run: Inspector, exported: Path, tmp_path: Path) -> None:
+    path = tmp_path / "scorer.pt2"
+    assert 0 <= write.export_scorer(run, path) < write.TOLERANCE
+    beside = {METADATA: ""}
+    program = torch.export.load(path, extra_files=beside)
+    (entry,) = (entry for entry in onnx.load(exported).metadata_props if entry.key == METADATA)
+    assert json.loads(beside[METADATA]) == json.loads(entry.value)
+    patches = run.held_out_patches()[:5]
+    with torch.inference_mode():
+        found = program.module()(torch.from_numpy(patches)).numpy()
+    wanted = run_session(open_session(exported.read_bytes()), patches, ["res_ssim"])["res_ssim"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
+    with pytest.raises(InspectGanError, match=r"scorer\.pt2 is for programs.*\.onnx"):
+        open_inspector(path)
+
+
 def test_a_detector_that_searches_cannot_be_exported(run: Inspector, tmp_path: Path) -> None:
-    with pytest.raises(InspectGanError, match=r"must end in \.onnx"):
-        write.export_onnx(run, tmp_path / "scorer.bin")
+    with pytest.raises(InspectGanError, match=r"must end in \.onnx or \.pt2"):
+        write.export_scorer(run, tmp_path / "scorer.bin")
     searching = make_config({"detector": {"name": "anogan", "width": 4, "nz": 6}}).build(1)
     plain, run.predictor.detector = run.predictor.detector, searching
     try:
         with pytest.raises(InspectGanError, match="no exported graph can do"):
-            write.export_onnx(run, tmp_path / "scorer.onnx")
+            write.export_scorer(run, tmp_path / "scorer.onnx")
     finally:
         run.predictor.detector = plain
