@@ -82,8 +82,8 @@ def recalibrate(
 
 def _allowed(calibration: Calibration) -> str:
     return (
-        f"limits allow for {calibration.false_alarms} false alarms: a region is listed from more than "
-        f"{calibration.area_limit} px or a peak above {calibration.peak_limit:.3g}"
+        f"limits allow for the false alarms that were ticked ({calibration.false_alarms}): regions are listed with "
+        f"more than {calibration.area_limit} px or a peak above {calibration.peak_limit:.3g}"
     )
 
 
@@ -133,7 +133,7 @@ def _job(
         calibration = before
     elif before.false_alarms:
         raise InspectGanError(
-            f"the limits in {out} allow for {before.false_alarms} false alarms, which another rate changes: give "
+            f"the limits in {out} allow for false alarms ({before.false_alarms}), which another rate changes: give "
             f"--corrections again"
         )
     return Job(inspector, out, calibration, min_area or least, um_per_px or scale, strict)

@@ -286,7 +286,7 @@ def test_what_is_called_a_false_alarm_is_not_listed_again_and_worse_is(images: l
 
     recalibrate(inspector, out)  # stays as it was
     assert json.loads((out / "results.json").read_text())["header"]["calibration"] == after
-    with pytest.raises(InspectGanError, match=r"allow for 1 false alarms.*--corrections again"):
+    with pytest.raises(InspectGanError, match=r"allow for false alarms \(1\).*--corrections again"):
         recalibrate(inspector, out, target_fpr=0.02)
     found = inspect_images(inspector, images, tmp_path / "more", like=out)
     assert verdicts(tmp_path / "more") == verdicts(out) and found["ERROR"] == 1
