@@ -70,6 +70,8 @@ def assess(
     """
     detector, x = view.detector, view.x
     values = detector.scores_of(view, [score]).patch[score]
+    # A discriminator that learns on drawn defects needs no generator; it may be dull where the score needs none either.
+    dispensable = "x_rec" not in vars(view) and getattr(detector.settings, "penalty", "none") == "drawn"
     x_rec = view.x_rec
     generated = detector.generate(len(x))
     not_finite = sum(int((~torch.isfinite(t)).sum()) for t in (values, x_rec, *detector.state_dict().values()))
@@ -83,9 +85,13 @@ def assess(
     if not_finite:
         fatal.append(f"{not_finite} values are NaN or infinite: lower the learning rates or set training.clip_grad=1")
     for kind, value in (("reconstructions", diversity), ("generated patches", generated_diversity)):
-        if value is not None and value < DEAD_DIVERSITY:
+        if value is None:
+            continue
+        if value < DEAD_DIVERSITY and dispensable:
+            doubtful.append(f"all {kind} are alike (diversity {value:.3f}): score {score} does not use them")
+        elif value < DEAD_DIVERSITY:
             fatal.append(f"all {kind} are alike (diversity {value:.3f}): train longer, or with another objective")
-        elif value is not None and value < WEAK_DIVERSITY:
+        elif value < WEAK_DIVERSITY:
             doubtful.append(f"{kind} vary little (diversity {value:.2f}): train longer")
     if not spread > DEAD_SPREAD:
         fatal.append(f"score {score} is the same for all patches: train longer, or choose another score")

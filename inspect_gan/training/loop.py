@@ -309,8 +309,8 @@ class Trainer:
             with self._state.open("rb") as source, atomic_file(healthy) as copy:
                 shutil.copyfileobj(source, copy)
             self._monitor.say(
-                f"stage {self._stages[self.position.stage].name}, iteration {self.position.iteration}: the detector "
-                f"has collapsed, the patches it makes are all alike; the checkpoint before is kept as {healthy}"
+                f"stage {self._stages[self.position.stage].name}, iteration {self.position.iteration}: the patches "
+                f"that the detector makes are all alike; the checkpoint before is kept as {healthy}"
             )
 
     def _load(self) -> None:

@@ -36,12 +36,13 @@ def examined(
     iterations: int = 1000,
     losses: dict[str, float] | None = None,
     x: Tensor | None = None,
+    score: str = "res_l1",
     **signs: float,
 ) -> Health:
     torch.manual_seed(1)
     view = detector.view_class(detector, torch.rand(64, 1, 32, 32) * 2 - 1 if x is None else x)
     with torch.random.fork_rng():
-        return assess(view, initial, "res_l1", signs, iterations, losses or {})
+        return assess(view, initial, score, signs, iterations, losses or {})
 
 
 @pytest.mark.parametrize("name", ["ganomaly", "fanogan"])
@@ -82,6 +83,21 @@ def test_a_generator_that_has_collapsed_to_one_picture() -> None:
     assert health.generated_diversity < 0.01
     assert any("all generated patches are alike" in finding for finding in health.findings)
     assert health.verdict == "collapsed"
+
+
+@pytest.mark.parametrize(
+    ("score", "penalty", "verdict"),
+    [("doubt", "drawn", "suspect"), ("res_l1", "drawn", "collapsed"), ("doubt", "none", "collapsed")],
+)
+def test_a_dead_generator_is_fatal_unless_neither_score_nor_discriminator_needs_it(
+    score: str, penalty: str, verdict: str
+) -> None:
+    detector, initial = built("bigan", f"detector.penalty={penalty}", "detector.critic=pixels")
+    with torch.no_grad():
+        detector.generator[0].weight.zero_()
+    health = examined(detector, initial, score=score)
+    assert any("all generated patches are alike" in finding for finding in health.findings)
+    assert health.verdict == verdict
 
 
 def test_a_constant_score() -> None:
