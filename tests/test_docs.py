@@ -197,6 +197,17 @@ def test_python_compiles_and_imports_what_exists(block: Found) -> None:
                     importlib.import_module(f"{node.module}.{alias.name}")
 
 
+def test_tables_are_made_from_the_results_beside_them() -> None:
+    place = ROOT / "docs" / "results" / "page.py"
+    spec = importlib.util.spec_from_file_location("results_page", place)
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    text = made.PAGE.read_text(encoding="utf-8")
+    assert made.page(text) == text, "run python docs/results/page.py"
+    assert text.count("**`") > 10
+
+
 def example(page: str, start: str) -> str:
     """The python block of a page that begins so."""
     (found,) = (one.text for one in blocks("python") if page in one.where and one.text.startswith(start))
