@@ -8,7 +8,7 @@ from pathlib import Path
 from inspect_gan.base_inspector import BaseInspector
 from inspect_gan.datasets.samples import find_images, require_images, unique_stems
 from inspect_gan.errors import InspectGanError
-from inspect_gan.export.scorer import SUFFIX, ExportedInspector
+from inspect_gan.export.scorer import PROGRAM_SUFFIX, SUFFIX, ExportedInspector
 from inspect_gan.reporting.journal import Journal, Stamp, stamp
 from inspect_gan.reporting.pictures import overlay
 from inspect_gan.reporting.tables import Inspection, counts
@@ -32,7 +32,7 @@ def open_inspector(path: Path) -> BaseInspector:
     """
     if path.suffix.lower() == SUFFIX:
         return ExportedInspector(path)
-    if path.suffix.lower() == ".pt2":
+    if path.suffix.lower() == PROGRAM_SUFFIX:
         raise InspectGanError(f"{path} is for programs of your own: give the run directory, or export it to *{SUFFIX}")
     from inspect_gan.inspector import Inspector
 

@@ -22,6 +22,7 @@ from inspect_gan.scoring.maps import MapMaker, MapSettings
 from inspect_gan.settings import Settings
 
 SUFFIX = ".onnx"
+PROGRAM_SUFFIX = ".pt2"  # of what torch.export writes, for programs of others
 FORMAT = "inspect-gan-export-1"
 # The key of what is beside the graph among the file's metadata.
 METADATA = "inspect_gan"

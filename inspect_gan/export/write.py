@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inspect_gan.detector import Detector
 from inspect_gan.errors import InspectGanError
-from inspect_gan.export.scorer import INPUT, METADATA, SUFFIX, describe, open_session, run_session
+from inspect_gan.export.scorer import INPUT, METADATA, PROGRAM_SUFFIX, SUFFIX, describe, open_session, run_session
 from inspect_gan.imaging import atomic_bytes, make_folder
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.inspector import Inspector
@@ -125,7 +125,7 @@ def _pt2(scorer: PatchScorer, about: str) -> tuple[bytes, Run]:
 
 
 _ANY_NUMBER = ({0: torch.export.Dim("n")},)
-WRITERS = {SUFFIX: _onnx, ".pt2": _pt2}
+WRITERS = {SUFFIX: _onnx, PROGRAM_SUFFIX: _pt2}
 
 
 @contextlib.contextmanager
