@@ -32,8 +32,9 @@ class Health:
 
     real_positive, fake_positive: share of real and of generated patches that the discriminator takes for real, running
     means over training, None where its outputs are energies. reconstruction_error: mean |x - x'|.
-    diversity: mean over pixels of the standard deviation of reconstructions, relative to that of the patches;
-    generated_diversity: the same of generated patches, None without a prior. score_spread: standard deviation of the
+    diversity: mean over pixels of the standard deviation of reconstructions, relative to that of the patches; both None
+    where every reconstruction is a search that the score does without. generated_diversity: the same of generated
+    patches, None without a prior. score_spread: standard deviation of the
     score over its mean. not_finite: NaN and infinite values among scores and weights. unmoved: sub-networks whose
     weights are still the initial ones. penalty_real: mean probability the discriminator last gave samples of RCGAN's
     penalty distribution, None without one.
@@ -43,8 +44,8 @@ class Health:
     findings: tuple[str, ...]
     real_positive: float | None
     fake_positive: float | None
-    reconstruction_error: float
-    diversity: float
+    reconstruction_error: float | None
+    diversity: float | None
     generated_diversity: float | None
     score_spread: float
     not_finite: int
@@ -70,13 +71,15 @@ def assess(
     """
     detector, x = view.detector, view.x
     values = detector.scores_of(view, [score]).patch[score]
+    reconstructs = "x_rec" in vars(view)
     # A discriminator that learns on drawn defects needs no generator; it may be dull where the score needs none either.
-    dispensable = "x_rec" not in vars(view) and getattr(detector.settings, "penalty", "none") == "drawn"
-    x_rec = view.x_rec
+    dispensable = not reconstructs and getattr(detector.settings, "penalty", "none") == "drawn"
+    x_rec = view.x_rec if reconstructs or not detector.searches else None
     generated = detector.generate(len(x))
-    not_finite = sum(int((~torch.isfinite(t)).sum()) for t in (values, x_rec, *detector.state_dict().values()))
+    examined = (values, *(() if x_rec is None else (x_rec,)), *detector.state_dict().values())
+    not_finite = sum(int((~torch.isfinite(t)).sum()) for t in examined)
     real_std = float(x.std(dim=0).mean())
-    diversity = _diversity(x_rec, real_std)
+    diversity = None if x_rec is None else _diversity(x_rec, real_std)
     generated_diversity = None if generated is None else _diversity(generated, real_std)
     spread = float(values.std() / values.abs().mean().clamp_min(1e-12))
     before = dict(initial.named_children())
@@ -113,7 +116,7 @@ def assess(
         findings=(*fatal, *doubtful),
         real_positive=real,
         fake_positive=fake,
-        reconstruction_error=float((x - x_rec).abs().mean()),
+        reconstruction_error=None if x_rec is None else float((x - x_rec).abs().mean()),
         diversity=diversity,
         generated_diversity=generated_diversity,
         score_spread=spread,

@@ -69,6 +69,7 @@ def test_reconstructions_that_are_all_alike() -> None:
         for parameter in detector.decoder.parameters():
             parameter.mul_(1e-6)
     health = examined(detector, initial)
+    assert health.diversity is not None
     assert health.diversity < 0.01
     with pytest.raises(UnhealthyTraining, match="all reconstructions are alike"):
         require_alive(health)
@@ -98,6 +99,16 @@ def test_a_dead_generator_is_fatal_unless_neither_score_nor_discriminator_needs_
     health = examined(detector, initial, score=score)
     assert any("all generated patches are alike" in finding for finding in health.findings)
     assert health.verdict == verdict
+
+
+def test_no_search_for_a_score_that_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, initial = built("anogan", "detector.search_steps=1")
+    searched = examined(detector, initial)
+    monkeypatch.setattr(type(detector), "reconstruct", None)
+    spared = examined(detector, initial, score="doubt")
+    assert searched.diversity is not None
+    assert (spared.diversity, spared.reconstruction_error) == (None, None)
+    assert spared.generated_diversity == searched.generated_diversity
 
 
 def test_a_constant_score() -> None:
