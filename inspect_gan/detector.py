@@ -60,6 +60,12 @@ class Batch:
         self.x = x
         self.shared: dict[str, Tensor] = {}
 
+    def once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `shared` has under this name, made and kept there if it has nothing yet."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        return self.shared[name]
+
     def latent(self, nz: int) -> Tensor:
         """Fresh z ~ N(0, I), (B, nz)."""
         return torch.randn(self.x.shape[0], nz, device=self.x.device)

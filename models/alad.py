@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -180,28 +180,33 @@ class ALAD(PriorDetector):
             ),
         }
 
-    def _drawn(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """E(x), G(z) and z for the discriminators, made once for all three."""
-        made = batch.shared
-        if "z" not in made:
-            made["z"] = batch.latent(self.settings.nz)
-            made["x_fake"] = self.generator(made["z"])
-            made["z_enc"] = self.encoder(batch.x)
-        return made["z_enc"], made["x_fake"], made["z"]
-
     def _xz_loss(self, batch: Batch) -> dict[str, Tensor]:
-        z_enc, x_fake, z = self._drawn(batch)
-        pairs = [self.game.seen(batch.x), z_enc], [self.game.seen(x_fake), z]
-        return critic_losses(self.game, self.discriminator_xz, *pairs, self.settings, self.encoder)
+        def fake(n: int) -> list[Tensor]:
+            z = self._z(batch)
+            x_fake = self._x_fake(batch) if n == len(z) else self.generator(z[:n])
+            return [self.game.seen(x_fake), z[:n]]
+
+        seen, code = self.game.seen(batch.x), partial(self._z_enc, batch)
+        return critic_losses(self.game, self.discriminator_xz, seen, fake, self.settings, self.encoder, code)
 
     def _xx_loss(self, batch: Batch) -> dict[str, Tensor]:
-        x_rec, seen = self.generator(self._drawn(batch)[0]), self.game.seen(batch.x)
+        x_rec, seen = self.generator(self._z_enc(batch)), self.game.seen(batch.x)
         return with_total(self.cycle.critic_terms(self.discriminator_xx, [seen, seen], [seen, x_rec]))
 
     def _zz_loss(self, batch: Batch) -> dict[str, Tensor]:
         assert self.discriminator_zz is not None
-        _, x_fake, z = self._drawn(batch)
-        return with_total(self.cycle.critic_terms(self.discriminator_zz, [z, z], [z, self.encoder(x_fake)]))
+        z, z_rec = self._z(batch), self.encoder(self._x_fake(batch))
+        return with_total(self.cycle.critic_terms(self.discriminator_zz, [z, z], [z, z_rec]))
+
+    def _z(self, batch: Batch) -> Tensor:
+        """z for the discriminators, as G(z) and E(x) drawn or made once for all three."""
+        return batch.once("z", lambda: batch.latent(self.settings.nz))
+
+    def _x_fake(self, batch: Batch) -> Tensor:
+        return batch.once("x_fake", lambda: self.generator(self._z(batch)))
+
+    def _z_enc(self, batch: Batch) -> Tensor:
+        return batch.once("z_enc", lambda: self.encoder(batch.x))
 
     def _generator_encoder_loss(self, batch: Batch) -> dict[str, Tensor]:
         z, seen = batch.latent(self.settings.nz), self.game.seen(batch.x)

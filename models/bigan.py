@@ -168,9 +168,15 @@ class BiGAN(PriorDetector):
 
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         z = batch.latent(self.settings.nz)
-        real = [self.game.seen(batch.x), self.encoder(batch.x)]
-        fake = [self.game.seen(self.generator(z)), z]
-        return critic_losses(self.game, self.discriminator, real, fake, self.settings, self.encoder)
+        return critic_losses(
+            self.game,
+            self.discriminator,
+            self.game.seen(batch.x),
+            lambda n: [self.game.seen(self.generator(z[:n])), z[:n]],
+            self.settings,
+            self.encoder,
+            lambda: self.encoder(batch.x),
+        )
 
     def _generator_encoder_loss(self, batch: Batch) -> dict[str, Tensor]:
         z = batch.latent(self.settings.nz)

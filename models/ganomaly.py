@@ -203,10 +203,11 @@ class Ganomaly(Detector):
         return {"total": total, **losses}
 
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        x_rec = batch.shared.get("x_rec")
-        if x_rec is None:
-            x_rec = self.reconstruct(self.game.seen(batch.x))
-        return critic_losses(self.game, self.discriminator, [batch.x], [x_rec], self.settings, weight=0.5)
+        def fake(n: int) -> list[Tensor]:
+            x_rec = batch.shared.get("x_rec")
+            return [self.reconstruct(self.game.seen(batch.x[:n])) if x_rec is None else x_rec[:n]]
+
+        return critic_losses(self.game, self.discriminator, batch.x, fake, self.settings, weight=0.5)
 
     def _after_discriminator(self, losses: Mapping[str, Tensor]) -> None:
         self.game.after_critic_step(self.discriminator)

@@ -39,9 +39,14 @@ class LatentGAN(PriorDetector):
         return self.discriminator.sequence()
 
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        real = self.game.seen(batch.x)
-        fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))
-        return critic_losses(self.game, self.discriminator, [real], [fake], self.settings)
+        z = batch.latent(self.settings.nz)
+        return critic_losses(
+            self.game,
+            self.discriminator,
+            self.game.seen(batch.x),
+            lambda n: [self.game.seen(self.generator(z[:n]))],
+            self.settings,
+        )
 
     def _generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         fake = self.game.seen(self.generator(batch.latent(self.settings.nz)))

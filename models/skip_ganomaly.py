@@ -161,9 +161,11 @@ class SkipGanomaly(Detector):
         return with_total(losses)
 
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        x_rec = batch.shared.get("x_rec")
-        fake = self.game.seen(self.generator(batch.x) if x_rec is None else x_rec)
-        return critic_losses(self.game, self.discriminator, [batch.x], [fake], self.settings)
+        def fake(n: int) -> list[Tensor]:
+            x_rec = batch.shared.get("x_rec")
+            return [self.game.seen(self.generator(batch.x[:n]) if x_rec is None else x_rec[:n])]
+
+        return critic_losses(self.game, self.discriminator, batch.x, fake, self.settings)
 
 
 class UNet(nn.Module):

@@ -96,6 +96,11 @@ class Objective(ABC):
         """Terms to add to the discriminator loss, by name. real and fake: the critic's arguments, each (B, ...)."""
         return {}
 
+    @property
+    def regularised(self) -> bool:
+        """Whether it has such terms."""
+        return type(self).regulariser is not Objective.regulariser
+
     def after_critic_step(self, network: nn.Module) -> None:  # noqa: B027  most objectives do nothing here
         """Called with the discriminator after each of its optimiser steps."""
 

@@ -1,7 +1,7 @@
 """Regularisers that are chosen apart from the adversarial loss."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -51,6 +51,8 @@ def pulling_away(codes: Tensor, *, squared: bool = True) -> Tensor:
 PenaltyName = Literal["none", "normal", "normal2", "uniform", "drawn"]
 # Opacity from which a pixel counts as drawn.
 VISIBLE = 0.3
+# Share of the patches whose drawn defects show generated content.
+GENERATED = 0.25
 
 
 class PenaltySettings(Settings):
@@ -88,33 +90,41 @@ def penalty_samples(x: Tensor, settings: PenaltySettings) -> Tensor:
 def critic_losses(
     game: Game,
     critic: nn.Module,
-    real: Sequence[Tensor],
-    fake: Sequence[Tensor],
+    x: Tensor,
+    fake: Callable[[int], Sequence[Tensor]],
     settings: PenaltySettings,
     encoder: nn.Module | None = None,
+    code: Callable[[], Tensor] | None = None,
     weight: float = 1.0,
 ) -> dict[str, Tensor]:
     """Losses of a discriminator with its penalty, their sum as "total".
 
-    real, fake: its arguments, patches (B, C, S, S) as D sees them and with an `encoder` their codes. weight: of the
-    objective's terms.
+    x: real patches (B, C, S, S) as D sees them. fake: n -> D's arguments for n <= B generated patches, of an
+    autoencoder for the first n patches of the batch. encoder, code: E and () -> E(x) (B, nz) of a D of pairs. Only what
+    the losses need is called. weight: of the objective's terms.
     """
+    codes = [] if code is None else [code]
     if settings.penalty == "drawn" and settings.critic == "pixels":
-        out, rejected = _pixels(critic, real, fake, encoder)
-        terms = {"adversarial": weight * game.d_pixels(out, rejected), **game.regulariser(critic, real, fake)}
+        out, rejected = _pixels(critic, x, fake, encoder)
+        terms = {"adversarial": weight * game.d_pixels(out, rejected)}
+        if game.objective.regularised:
+            terms |= game.regulariser(critic, [x, *(make() for make in codes)], fake(len(x)))
         return {**with_total(terms), "penalty_real": game.acceptance(out.detach()[rejected]).mean()}
-    adversarial = weight * game.d_loss(critic(*real), critic(*fake))
-    losses = with_total({"adversarial": adversarial, **game.regulariser(critic, real, fake)})
-    return penalise_critic(losses, game, critic, encoder, real[0], settings)
+    real, generated = [x, *(make() for make in codes)], fake(len(x))
+    adversarial = weight * game.d_loss(critic(*real), critic(*generated))
+    losses = with_total({"adversarial": adversarial, **game.regulariser(critic, real, generated)})
+    return penalise_critic(losses, game, critic, encoder, x, settings)
 
 
 def _pixels(
-    critic: nn.Module, real: Sequence[Tensor], fake: Sequence[Tensor], encoder: nn.Module | None
+    critic: nn.Module, x: Tensor, fake: Callable[[int], Sequence[Tensor]], encoder: nn.Module | None
 ) -> tuple[Tensor, Tensor]:
     """Raw outputs for every pixel of drawn defects, some with generated content, and whether it is to be rejected, both
     (B, 1, S, S). D learns to tell real, generated and drawn pixels within one image: whole generated patches, among the
     others or in passes of their own, would shift the statistics that batch normalisation keeps for scoring."""
-    x_t, opacity = draw_defects(real[0], generated=fake[0].float())
+    # Two at least: a generator that normalises a batch of one at 1x1 has nothing to normalise by.
+    n = min(max(round(GENERATED * len(x)), 2), len(x))
+    x_t, opacity = draw_defects(x, generated=fake(n)[0].float())
     encoders = _encoders(encoder)
     with statistics_kept(*encoders):
         return critic(x_t, *(e(x_t) for e in encoders)), opacity > VISIBLE

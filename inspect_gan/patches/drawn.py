@@ -1,8 +1,9 @@
 """Defects drawn at random on normal patches, for training without a defective image.
 
-Spots of any outline, grey and grain: what a contamination, a film, a bead or a hole has in common on a textured surface
-is that the texture stops there. They are penalty samples in the sense of RCGAN (Yang et al. 2020, eq. 4) that lie close
-to the data, unlike noise, and holes that a denoising reconstruction has to fill.
+Spots of any outline, grey and grain, or of the texture of another place, turned and scaled: what a contamination, a
+film, a bead, a hole or a bent part has in common on a textured surface is that the texture stops there. They are
+penalty samples in the sense of RCGAN (Yang et al. 2020, eq. 4) that lie close to the data, unlike noise, and holes that
+a denoising reconstruction has to fill.
 """
 
 import math
@@ -12,9 +13,10 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-# Share of the spots that show generated content where there is some.
-GENERATED = 0.3
+# Share of the spots that show the texture of another patch.
+FOREIGN = 0.2
 # Random fields are cut from a few large ones: side and, in px, the Gaussian scales of their grain.
 FIELD = 768
 SCALES = (0.6, 0.9, 1.3, 2.0, 3.0, 4.5, 7.0, 10.0)
@@ -24,9 +26,9 @@ def draw_defects(x: Tensor, share: float = 1.0, generated: Tensor | None = None)
     """Patches with defects drawn on them, and where.
 
     x: (B, C, S, S) in [-1, 1]. share: of the patches that get one or two spots, the others stay as they are. generated:
-    patches like x that a generator made; GENERATED of the spots show what lies there in them, as in the CutMix of U-Net
-    discriminators (Schönfeld et al., CVPR 2020). Returns patches of the same shape and range and the opacity of what
-    was drawn, (B, 1, S, S) in [0, 1]. Draws from torch's global generator.
+    (n, C, S, S), patches that a generator made; the spots on the first n of x show what lies there in them, as in the
+    CutMix of U-Net discriminators (Schönfeld et al., CVPR 2020). Returns patches of the same shape and range and the
+    opacity of what was drawn, (B, 1, S, S) in [0, 1]. Draws from torch's global generator.
     """
     first, opacity = _spot(x, generated)
     second, more = _spot(first, generated)
@@ -46,14 +48,25 @@ def _spot(x: Tensor, generated: Tensor | None) -> tuple[Tensor, Tensor]:
     if x.shape[1] > 1:
         fill = fill + _between(x, 0.0, 0.6) * (torch.rand(*x.shape[:2], 1, 1, device=x.device) - 0.5)
     fill = fill.clamp(-1, 1).expand_as(x)
+    fill = torch.where(_between(x, 0, 1) < FOREIGN, _foreign(x), fill)
     if generated is not None:
-        fill = torch.where(_between(x, 0, 1) < GENERATED, generated, fill)
+        fill = torch.cat([generated, fill[len(generated) :]])
     opacity = _outline(x, radius)
     # Half of the spots lie below what is brighter than some grey: behind the fibres, not before them.
     behind = torch.sigmoid((_between(x, -0.6, 0.8) - x.mean(1, keepdim=True)) * 10)
     opacity = torch.where(_between(x, 0, 1) < 0.5, opacity * behind, opacity)
     opacity = torch.where(_between(x, 0, 1) < 0.3, opacity * _between(x, 0.5, 1.0), opacity)
     return torch.lerp(x, fill, opacity.expand_as(x)), opacity
+
+
+def _foreign(x: Tensor) -> Tensor:
+    """The texture of another patch of the batch, turned by any angle, finer or coarser, brighter or darker."""
+    turn, scale, side = _between(x, 0, 2 * math.pi), _between(x, 0.6, 1.6, log=True), torch.zeros_like(x[:, :1, :1, :1])
+    across, along = scale * turn.cos(), scale * turn.sin()
+    rows = torch.cat([across, -along, side, along, across, side], dim=1).view(-1, 2, 3)
+    where = F.affine_grid(rows, list(x.shape), align_corners=False)
+    other = F.grid_sample(x.roll(1, 0), where, padding_mode="reflection", align_corners=False)
+    return (other + _between(x, -0.3, 0.3)).clamp(-1, 1)
 
 
 def _outline(x: Tensor, radius: Tensor) -> Tensor:

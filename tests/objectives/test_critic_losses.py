@@ -28,6 +28,18 @@ class Recorder(nn.Module):
         return self.output.expand(len(x), 1, *x.shape[2:]) if self.pixels else self.output.expand(len(x))
 
 
+class Plane(nn.Module):
+    """D(x, z) = 2 x + the sum of z, for every pixel."""
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return 2 * x + z.sum(1)[:, None, None, None]
+
+
+def shown(n: int) -> list[Tensor]:
+    """What a generator makes."""
+    return [FAKE[:n]]
+
+
 def game(name: str = "nonsaturating", **tricks: Any) -> Game:
     objective = objectives.get(name)
     return Game(objective(objective.settings_class()), TrickSettings(**tricks))
@@ -51,11 +63,11 @@ def test_drawn_penalty_of_pixels_is_one_pass(monkeypatch: pytest.MonkeyPatch) ->
     opacity = torch.zeros(8, 1, 32, 32)
     opacity[..., :8] = 0.9  # drawn: a quarter
     opacity[..., 8:16] = 0.1  # hardly to be seen
-    monkeypatch.setattr(penalties, "draw_defects", lambda x, generated: (x - generated, opacity))
+    monkeypatch.setattr(penalties, "draw_defects", lambda x, generated: (x - generated.sum(), opacity))
     critic = Recorder(1.0, pixels=True)
-    losses = critic_losses(game(), critic, [REAL], [FAKE], PenaltySettings(penalty="drawn", critic="pixels"))
-    ((shown,),) = critic.seen
-    assert torch.equal(shown, REAL - FAKE)
+    losses = critic_losses(game(), critic, REAL, shown, PenaltySettings(penalty="drawn", critic="pixels"))
+    ((seen,),) = critic.seen
+    assert torch.equal(seen, REAL - FAKE[:2].sum())  # a quarter of eight
     expected = 0.25 * softplus(1.0) + 0.75 * softplus(-1.0)
     assert losses["adversarial"].item() == pytest.approx(expected, rel=1e-6)
     assert losses["total"].item() == losses["adversarial"].item()
@@ -64,9 +76,12 @@ def test_drawn_penalty_of_pixels_is_one_pass(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_drawn_penalty_of_pairs_shows_the_codes_of_what_was_drawn() -> None:
     critic, encoder = Recorder(1.0, pixels=True), nn.Sequential(nn.Flatten(), nn.Linear(1024, 3))
-    codes = torch.ones(8, 3), torch.full((8, 3), 2.0)
     settings = PenaltySettings(penalty="drawn", critic="pixels")
-    critic_losses(game(), critic, [REAL, codes[0]], [FAKE, codes[1]], settings, encoder)
+
+    def code() -> Tensor:
+        raise AssertionError("D is shown no patch without drawn defects")
+
+    critic_losses(game(), critic, REAL, shown, settings, encoder, code)
     ((x, z),) = critic.seen
     assert not torch.equal(x, REAL) and torch.equal(z, encoder(x))
 
@@ -81,17 +96,33 @@ def test_targets_of_pixels_are_softened_as_those_of_patches() -> None:
     assert soft.d_penalty(out).item() == pytest.approx(expected, rel=2e-3)
 
 
+def test_slope_of_pixels_with_drawn_defects_is_that_between_real_and_generated_pairs() -> None:
+    played = game("wgan_gp")
+    losses = critic_losses(
+        played,
+        Plane(),
+        REAL,
+        lambda n: [FAKE[:n], torch.ones(n, 3)],
+        PenaltySettings(penalty="drawn", critic="pixels"),
+        nn.Sequential(nn.Flatten(), nn.Linear(1024, 3)),
+        lambda: torch.zeros(8, 3),
+    )
+    slope = math.sqrt(3 + 1024 * (2 / 1024) ** 2)
+    expected = played.objective.settings.gp_weight * (slope - 1) ** 2
+    assert losses["gradient_penalty"].item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("pixels", [False, True])
 def test_without_a_penalty_the_objective_s_terms(pixels: bool) -> None:
     settings = PenaltySettings(critic="pixels" if pixels else "patch")
-    losses = critic_losses(game(), Recorder(1.0, pixels), [REAL], [FAKE], settings, weight=0.5)
+    losses = critic_losses(game(), Recorder(1.0, pixels), REAL, shown, settings, weight=0.5)
     assert set(losses) == {"total", "adversarial"}
     assert losses["total"].item() == pytest.approx(0.5 * (softplus(-1.0) + softplus(1.0)), rel=1e-6)
 
 
 def test_patches_that_were_drawn_on_are_generated_ones() -> None:
     critic = Recorder(1.0, pixels=False)
-    losses = critic_losses(game(), critic, [REAL], [FAKE], PenaltySettings(penalty="drawn", pen_w=3.0))
+    losses = critic_losses(game(), critic, REAL, shown, PenaltySettings(penalty="drawn", pen_w=3.0))
     assert losses["penalty"].item() == pytest.approx(3 * softplus(1.0), rel=1e-6)
     assert (critic.seen[-1][0] != 0).any() and len(critic.seen[-1][0]) == len(REAL)
 

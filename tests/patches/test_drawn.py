@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inspect_gan.patches.drawn import GENERATED, draw_defects
+from inspect_gan.patches.drawn import FOREIGN, draw_defects
 
 
 def patches(n: int = 64, size: int = 32, channels: int = 1) -> torch.Tensor:
@@ -67,10 +67,20 @@ def test_greys_of_spots_spread_over_the_whole_range() -> None:
     assert shares.min() > 0.15
 
 
-def test_some_spots_show_generated_content() -> None:
+def test_the_first_patches_show_generated_content() -> None:
     torch.manual_seed(0)
-    x = torch.zeros(800, 1, 32, 32)
-    drawn, opacity = draw_defects(x, generated=torch.full_like(x, 0.4321))
-    solid = opacity > 0.999
-    generated = (drawn[solid] - 0.4321).abs() < 1e-3
-    assert generated.float().mean().item() == pytest.approx(GENERATED, abs=0.1)
+    x = torch.zeros(60, 1, 32, 32)
+    drawn, opacity = draw_defects(x, generated=torch.full((20, 1, 32, 32), 0.4321))
+    made = (drawn - 0.4321).abs() < 1e-3
+    assert made[:20][opacity[:20] > 0.999].all()
+    assert made[20:][opacity[20:] > 0.999].float().mean() < 0.01
+
+
+def test_some_spots_show_the_texture_of_another_patch() -> None:
+    """Of patches without texture: nothing else that is drawn is as flat."""
+    torch.manual_seed(0)
+    drawn, opacity = draw_defects(torch.zeros(800, 1, 32, 32))
+    inside = (opacity > 0.9999) & (drawn.abs() < 1)
+    pairs = inside[..., 1:] & inside[..., :-1]
+    flat = drawn.diff(dim=-1)[pairs].abs() < 1e-4
+    assert flat.float().mean().item() == pytest.approx(FOREIGN, abs=0.06)
