@@ -127,7 +127,7 @@ def test_generator_loss(squared: bool) -> None:
 def test_discriminator_loss(hinge_on: str) -> None:
     detector = ebgan({"name": "ebgan", "hinge_on": hinge_on, "margin": 3.0}, spectral_norm=False)
     real, made = energy(detector, X), energy(detector, fake(detector))
-    margin = made.median().item()  # so that some hinges are active and some are not
+    margin = made.sort().values[1:3].mean().item()  # so that some hinges are active and some are not
     detector.objective.margin = margin  # type: ignore[attr-defined]
     got = losses(detector, "discriminator")
     hinge = (margin - made).clamp_min(0).mean() if hinge_on == "sample" else (margin - made.mean()).clamp_min(0)
