@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from inspect_gan.scoring.verdict import Verdict, worst
 
 IMAGES_CSV = "results.csv"
 REGIONS_CSV = "regions.csv"
+# Where a formula may begin: at the start of a text, and behind what some spreadsheets take for the end of a cell,
+# quoted or not.
+FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[=+\-@\t\r\n])")
 RESULTS_JSON = "results.json"
 
 REGION_COLUMNS = (
@@ -255,6 +259,4 @@ def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, heade
 
 def _cell(value: Any) -> Any:
     """Text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + value
-    return value
+    return FORMULA.sub("'", value) if isinstance(value, str) else value

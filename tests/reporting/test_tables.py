@@ -159,6 +159,12 @@ def test_file_names_cannot_become_formulas(tmp_path, inspection, start):
     assert strict_json(tmp_path / "results.json")["images"][0]["image"] == name
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "\n"])
+def test_nor_behind_what_another_spreadsheet_takes_for_a_separator(tmp_path, inspection, separator):
+    write_results(tmp_path, [inspection(image=tmp_path / f"a{separator}=1+1.png")], {})
+    assert rows(tmp_path / "results.csv")[0]["image"] == f"a{separator}'=1+1.png"
+
+
 def test_negative_numbers_stay_numbers(tmp_path, inspection):
     write_results(tmp_path, [inspection(map_max=-0.25, regions=())], {})
     assert rows(tmp_path / "results.csv")[0]["map_max"] == "-0.25"
