@@ -37,6 +37,7 @@ WEIGHTS, CONFIG, STATE, CALIBRATION, HELD_OUT, HEALTH = (
 )
 HEALTHY_STATE = "state_healthy.pt"  # the last one before a collapse
 LOCK = ".lock"  # held by the process that trains
+EXAMINED_PATCHES = 256  # of the held-out regions, for all that a few patches tell
 FORMAT = "inspect-gan-2"
 FIRST_FORMAT = "inspect-gan-1"  # read, no longer written: a header of several entries, no digest
 # The one entry of a weights file's header: of several, the order would differ between files that say the same.
@@ -191,7 +192,7 @@ def _held_out_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndar
     return np.frombuffer(data, dtype).reshape(shape, order="F" if in_columns else "C")
 
 
-def held_out_patches(regions: Sequence[Image], preprocess: Preprocess, most: int = 256) -> np.ndarray:
+def held_out_patches(regions: Sequence[Image], preprocess: Preprocess, most: int = EXAMINED_PATCHES) -> np.ndarray:
     """At most `most` non-overlapping patches of held-out regions, (n, S, S, C) float32, evenly chosen."""
     patches = []
     for region in regions:

@@ -25,6 +25,7 @@ from inspect_gan.patches.sampling import RandomPatches
 from inspect_gan.patches.store import PatchStore
 from inspect_gan.run import (
     CONFIG,
+    EXAMINED_PATCHES,
     HEALTH,
     HEALTHY_STATE,
     HELD_OUT,
@@ -44,6 +45,8 @@ from inspect_gan.training.health import assess, require_alive, write_health
 from inspect_gan.training.loop import Trainer
 from inspect_gan.training.monitor import Monitor
 
+# Held-out patches for health and spreads where each costs a search.
+SEARCHED_PATCHES = 32
 # Held-out material beyond this many pixels no longer sharpens a threshold, it only slows calibration.
 HELD_OUT_PIXELS = 16_000_000
 # May differ between the parts of a resumed run: how long it lasts, what it shows, how its maps are scored.
@@ -132,7 +135,8 @@ def _train(sources: Sequence[Source], facts: _Facts, config: Config, out: Path, 
     )
     trainer.fit(resume)
     trained = trainer.averages.shadow
-    patches = facts.preprocess.tensor(held_out_patches(load_held_out(out / HELD_OUT), facts.preprocess))
+    most = SEARCHED_PATCHES if trained.searches else EXAMINED_PATCHES
+    patches = facts.preprocess.tensor(held_out_patches(load_held_out(out / HELD_OUT), facts.preprocess, most))
     view = trained.view_class(trained, patches.to(next(trained.parameters()).device))
     torch.manual_seed(config.seed)  # not where training happened to end: a resumed one may have no step left
     trained.fit_scores(view)

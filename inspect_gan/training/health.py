@@ -32,9 +32,8 @@ class Health:
 
     real_positive, fake_positive: share of real and of generated patches that the discriminator takes for real, running
     means over training, None where its outputs are energies. reconstruction_error: mean |x - x'|.
-    diversity: mean over pixels of the standard deviation of reconstructions, relative to that of the patches; both None
-    where every reconstruction is a search that the score does without. generated_diversity: the same of generated
-    patches, None without a prior. score_spread: standard deviation of the
+    diversity: mean over pixels of the standard deviation of reconstructions, relative to that of the patches;
+    generated_diversity: the same of generated patches, None without a prior. score_spread: standard deviation of the
     score over its mean. not_finite: NaN and infinite values among scores and weights. unmoved: sub-networks whose
     weights are still the initial ones. penalty_real: mean probability the discriminator last gave samples of RCGAN's
     penalty distribution, None without one.
@@ -44,8 +43,8 @@ class Health:
     findings: tuple[str, ...]
     real_positive: float | None
     fake_positive: float | None
-    reconstruction_error: float | None
-    diversity: float | None
+    reconstruction_error: float
+    diversity: float
     generated_diversity: float | None
     score_spread: float
     not_finite: int
@@ -71,15 +70,13 @@ def assess(
     """
     detector, x = view.detector, view.x
     values = detector.scores_of(view, [score]).patch[score]
-    reconstructs = "x_rec" in vars(view)
     # A discriminator that learns on drawn defects needs no generator; it may be dull where the score needs none either.
-    dispensable = not reconstructs and getattr(detector.settings, "penalty", "none") == "drawn"
-    x_rec = view.x_rec if reconstructs or not detector.searches else None
+    dispensable = getattr(detector.settings, "penalty", "none") == "drawn" and not _reconstructs(detector, score, x)
+    x_rec = view.x_rec
     generated = detector.generate(len(x))
-    examined = (values, *(() if x_rec is None else (x_rec,)), *detector.state_dict().values())
-    not_finite = sum(int((~torch.isfinite(t)).sum()) for t in examined)
+    not_finite = sum(int((~torch.isfinite(t)).sum()) for t in (values, x_rec, *detector.state_dict().values()))
     real_std = float(x.std(dim=0).mean())
-    diversity = None if x_rec is None else _diversity(x_rec, real_std)
+    diversity = _diversity(x_rec, real_std)
     generated_diversity = None if generated is None else _diversity(generated, real_std)
     spread = float(values.std() / values.abs().mean().clamp_min(1e-12))
     before = dict(initial.named_children())
@@ -116,7 +113,7 @@ def assess(
         findings=(*fatal, *doubtful),
         real_positive=real,
         fake_positive=fake,
-        reconstruction_error=None if x_rec is None else float((x - x_rec).abs().mean()),
+        reconstruction_error=float((x - x_rec).abs().mean()),
         diversity=diversity,
         generated_diversity=generated_diversity,
         score_spread=spread,
@@ -152,6 +149,13 @@ def require_alive(health: Health, before: Path | None = None) -> None:
     if health.verdict == "collapsed":
         kept = f"; the last checkpoint before is kept as {before}" if before is not None and before.is_file() else ""
         raise UnhealthyTraining(f"training collapsed: {'; '.join(health.findings)}{kept}")
+
+
+def _reconstructs(detector: Detector, score: str, x: Tensor) -> bool:
+    """Whether a score is made of reconstructions, tried on two patches. The view at hand may have some for others."""
+    view = detector.view_class(detector, x[:2])
+    detector.scores_of(view, [score])
+    return "x_rec" in vars(view)
 
 
 def _change(network: nn.Module, before: nn.Module) -> float:

@@ -222,6 +222,9 @@ def test_a_browser_sorts_and_filters_the_table(look, inspection, tmp_path, width
         """
         const rows = () => [...document.querySelectorAll("#images > tbody > tr")];
         const names = () => rows().map((row) => row.cells[1].dataset.sort.split("/").pop());
+        const shown = () => rows().filter((row) => row.getClientRects().length);
+        const search = document.querySelector(".filters input[type=search]");
+        const look_for = (part) => { search.value = part; search.dispatchEvent(new Event("input", {bubbles: true})); };
         const [image, verdict, peak] = document.querySelectorAll("#images > thead button");
         const seen = {first: names(), scripts: document.scripts.length};
         image.click();
@@ -231,9 +234,13 @@ def test_a_browser_sorts_and_filters_the_table(look, inspection, tmp_path, width
         peak.click();
         seen.lowest = names();
         document.querySelector(".filters input[value=NG]").click();
-        seen.withoutNg = rows().filter((row) => row.getClientRects().length).map((row) => row.dataset.verdict);
+        seen.withoutNg = shown().map((row) => row.dataset.verdict);
+        look_for("B");
+        seen.neither = shown().length;
         document.querySelector(".filters input[value=NG]").click();
-        seen.shown = rows().filter((row) => row.getClientRects().length).length;
+        seen.called = shown().map((row) => row.cells[1].dataset.sort.split("/").pop());
+        look_for("");
+        seen.shown = shown().length;
         document.querySelector("details").open = true;
         seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
         return seen;
@@ -247,6 +254,8 @@ def test_a_browser_sorts_and_filters_the_table(look, inspection, tmp_path, width
     assert seen["highest"] == [two, evil, ten, long, "torn.png"]  # unknown values last, both ways
     assert seen["lowest"] == [long, ten, evil, two, "torn.png"]
     assert seen["withoutNg"] == ["ERROR"]
+    assert seen["neither"] == 0
+    assert seen["called"] == [ten, two]  # in the order of the table
     assert seen["shown"] == 5
     assert seen["overflow"] <= 0
 
