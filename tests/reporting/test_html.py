@@ -241,7 +241,11 @@ def test_a_browser_sorts_and_filters_the_table(look, inspection, tmp_path, width
         seen.called = shown().map((row) => row.cells[1].dataset.sort.split("/").pop());
         look_for("");
         seen.shown = shown().length;
-        document.querySelector("details").open = true;
+        const details = document.querySelector("details");
+        seen.closed = details.querySelectorAll("td").length;
+        details.open = true;
+        await new Promise((done) => setTimeout(done, 100));
+        seen.listed = details.querySelectorAll("td").length;
         seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
         return seen;
         """,
@@ -255,6 +259,7 @@ def test_a_browser_sorts_and_filters_the_table(look, inspection, tmp_path, width
     assert seen["lowest"] == [long, ten, evil, two, "torn.png"]
     assert seen["withoutNg"] == ["ERROR"]
     assert seen["neither"] == 0
+    assert (seen["closed"], seen["listed"]) == (0, 8 * len(inspections[0].regions))
     assert seen["called"] == [ten, two]  # in the order of the table
     assert seen["shown"] == 5
     assert seen["overflow"] <= 0
