@@ -55,8 +55,8 @@ def inspect_images(
 ) -> dict[str, int]:
     """Inspect images one after the other and write everything into `out`.
 
-    maps/<stem>.tiff (float32, threshold units), masks/<stem>.png, overlays/<stem>.png, views/<stem>.js and .jpg (for
-    the viewer of the report), results.csv, regions.csv, results.json, report.html. An image that cannot be inspected
+    maps/<stem>.tiff (float32, threshold units), masks/<stem>.png, overlays/<stem>.png, views/<stem>.js, .jpg and
+    .webp (for the report), results.csv, regions.csv, results.json, report.html. An image that cannot be inspected
     becomes a row with its error and the others go on, with `strict` it ends the inspection. results.csv and regions.csv
     grow image by image; an interrupted or killed inspection goes on after the last finished image when it is started
     again in the same way. like: folder of results to take score, stride, rate and limits from, also limits that allow

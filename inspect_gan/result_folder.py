@@ -20,7 +20,7 @@ from inspect_gan.locks import locked
 from inspect_gan.reporting.html import write_report
 from inspect_gan.reporting.journal import Journal, Stamp
 from inspect_gan.reporting.tables import RESULTS_JSON, Inspection, extend_tables, write_results, write_tables
-from inspect_gan.reporting.viewer import write_view
+from inspect_gan.reporting.viewer import write_thumbnail, write_view
 from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.units import write_map
 
@@ -96,6 +96,7 @@ class Job:
         write_png(files["mask"], result.mask.astype(np.uint8) * 255)
         if overlay is not None:
             write_png(files["overlay"], overlay)
+            write_thumbnail(files["view"], overlay)
         write_view(files["view"], picture, result.map, self.calibration.peak_limit)
         return {name: None if name == "overlay" and overlay is None else path for name, path in files.items()}
 

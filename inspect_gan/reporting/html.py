@@ -22,7 +22,6 @@ from inspect_gan.reporting.tables import (
 )
 
 REPORT_HTML = "report.html"
-THUMBNAIL = (160, 120)  # px, width and height at most
 REGIONS_SHOWN = 20  # per image; all of them are in the tables
 
 # Header entries worth a line in the summary; they may stand in the header or in its "calibration" entry.
@@ -98,17 +97,22 @@ def _view(inspection: Inspection, out: Path) -> dict[str, Any]:
         "overlay": None if inspection.overlay is None else _link(inspection.overlay, out),
         "view": None if view is None else _link(view, out),
         "picture": None if view is None else _link(viewer.picture_of(view), out),
-        "thumbnail": _thumbnail(inspection),
+        "thumbnail": None if inspection.overlay is None else _link(_thumbnail(inspection.overlay, view), out),
+        "size": _size(inspection),
         "files": [(label, _link(file, out)) for label, file in files if file is not None],
     }
 
 
-def _thumbnail(inspection: Inspection) -> tuple[int, int]:
+def _thumbnail(overlay: Path, view: Path | None) -> Path:
+    small = None if view is None else viewer.thumbnail_of(view)
+    return small if small is not None and small.is_file() else overlay
+
+
+def _size(inspection: Inspection) -> tuple[int, int]:
     """Width and height in px of the picture in the table; lazy loading needs to know them."""
     if not inspection.width or not inspection.height:
-        return THUMBNAIL
-    scale = min(THUMBNAIL[0] / inspection.width, THUMBNAIL[1] / inspection.height)
-    return max(1, round(scale * inspection.width)), max(1, round(scale * inspection.height))
+        return viewer.THUMBNAIL
+    return viewer.thumbnail_size(inspection.width, inspection.height)
 
 
 def _link(path: Path, out: Path) -> str:

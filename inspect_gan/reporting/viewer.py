@@ -1,4 +1,4 @@
-"""What the viewer in the report needs of an image, in files that a page opened without a server may read."""
+"""What the report shows of an image, in files that a page opened without a server may read."""
 
 import base64
 import json
@@ -19,7 +19,8 @@ from inspect_gan.scoring.regions import THRESHOLD
 PIXELS = 1 << 24  # of the largest map that a browser labels while a slider moves; larger ones are reduced
 SIDE = 1 << 15  # px of the largest picture that every browser shows
 PEAKS = np.geomspace(4.0, 64.0, 33)[1:].astype(np.float32)  # values beyond the thresholds, to tell peaks apart
-_QUALITY = 90  # of the JPEG picture
+THUMBNAIL = (160, 120)  # px, width and height at most
+_QUALITY = 90  # of pictures
 _BLOCK = 1 << 22  # pixels looked at together
 
 
@@ -63,6 +64,26 @@ def write_view(path: Path, image: Image | None, map: np.ndarray, peak_limit: flo
 def picture_of(path: Path) -> Path:
     """The picture beside the script of an image."""
     return path.with_suffix(".jpg")
+
+
+def write_thumbnail(path: Path, overlay: np.ndarray) -> None:
+    """Write the overlay (H, W, 3) uint8 RGB small, beside the script `path` of its image: a page of a thousand images
+    must not read every pixel of them. Raises InspectGanError when it cannot be written."""
+    size = [2 * side for side in thumbnail_size(overlay.shape[1], overlay.shape[0])]  # sharp on fine screens
+    if size[0] < overlay.shape[1]:
+        overlay = cv2.resize(overlay, size, interpolation=cv2.INTER_AREA)
+    atomic_bytes(thumbnail_of(path), _encoded(".webp", overlay[..., ::-1], cv2.IMWRITE_WEBP_QUALITY, _QUALITY))
+
+
+def thumbnail_of(path: Path) -> Path:
+    """The thumbnail beside the script of an image; earlier versions made none."""
+    return path.with_suffix(".webp")
+
+
+def thumbnail_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height in px that an image has in the table of the report."""
+    scale = min(THUMBNAIL[0] / width, THUMBNAIL[1] / height)
+    return max(1, round(scale * width)), max(1, round(scale * height))
 
 
 def settings(header: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import pytest
 from inspect_gan.imaging import write_png
 from inspect_gan.reporting.html import REGIONS_SHOWN, write_report
 from inspect_gan.reporting.tables import Inspection
+from inspect_gan.reporting.viewer import write_thumbnail
 
 HEADER = {
     "run": "fibres",
@@ -202,6 +203,14 @@ def test_columns_can_be_sorted_with_unknown_values_marked(page, inspection):
     assert keys[:5] == ["../images/torn.png", "3", "", "", ""]
     assert keys[5:] == ["../images/part.png", "2", str(inspection().map_max), "11.0", "2"]
     assert set(found.all("button", "type")) == {"button"}
+
+
+def test_the_table_shows_thumbnails_where_there_are_some(page, inspection, tmp_path):
+    one, other = (tmp_path / "report" / "views" / name for name in ("one.js", "other.js"))
+    write_thumbnail(one, np.zeros((10, 20, 3), np.uint8))
+    found = page([inspection("one.png", view=one), inspection("other.png", view=other)])  # of an earlier version
+    assert found.all("img", "src") == ["views/one.webp", "overlays/other.png"]
+    assert found.all("a", "href")[0] == "overlays/one.png"
 
 
 @pytest.mark.parametrize("width", [390, 1400])

@@ -16,7 +16,7 @@ from inspect_gan.imaging import Image
 from inspect_gan.reporting import viewer
 from inspect_gan.reporting.html import write_report
 from inspect_gan.reporting.tables import Inspection
-from inspect_gan.reporting.viewer import levels, settings, write_view
+from inspect_gan.reporting.viewer import levels, settings, thumbnail_of, write_thumbnail, write_view
 from inspect_gan.scoring.calibration import MOVED
 from inspect_gan.scoring.regions import Limits, find_regions
 
@@ -118,6 +118,16 @@ def test_an_info_bar_is_shown_below_the_picture(tmp_path: Path) -> None:
     found, picture = read_view(tmp_path / "0.js"), cv2.imread(str(tmp_path / "0.jpg"), cv2.IMREAD_UNCHANGED)
     assert (found["width"], found["height"]) == (90, 70)
     assert picture.shape == (70, 90) and picture[:56].min() > 100 and picture[66:].max() < 30
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((700, 1024), (219, 320)), ((40, 50), (40, 50)), ((2, 900), (2, 320))])
+def test_thumbnails_are_small(tmp_path: Path, shape: tuple[int, int], expected: tuple[int, int]) -> None:
+    overlay = np.full((*shape, 3), (255, 32, 32), np.uint8)
+    write_thumbnail(tmp_path / "a.b.js", overlay)
+    assert thumbnail_of(tmp_path / "a.b.js") == tmp_path / "a.b.webp"
+    small = cv2.imread(str(tmp_path / "a.b.webp"))
+    assert abs(np.subtract(small.shape[:2], expected)).max() <= 1
+    assert small[0, 0, 2] > 200 > small[0, 0, 0]  # red
 
 
 def test_large_maps_are_reduced_to_maxima(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
