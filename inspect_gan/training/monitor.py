@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from inspect_gan.detector import Detector
-from inspect_gan.errors import writing
+from inspect_gan.errors import InspectGanError, writing
 from inspect_gan.imaging import atomic_text
 
 PLAIN_EVERY_SECONDS = 10.0
@@ -57,6 +57,8 @@ class Monitor:
             text = self._stats.read_text(encoding="utf-8", errors="replace")
             kept = [line for line in text.splitlines() if 0 <= _ticks(line) <= ticks]
             atomic_text(self._stats, "".join(line + "\n" for line in kept))
+        elif self._stats.exists():  # opening a pipe would wait for ever
+            raise InspectGanError(f"{self._stats} is not a file: remove it")
         self._hook = threading.excepthook
         threading.excepthook = self._on_thread_error
         with writing(self._tb_folder):

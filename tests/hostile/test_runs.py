@@ -307,6 +307,12 @@ def test_checkpoints_of_another_training_are_refused(run: Path, change: dict[str
     assert refused(trainer._load, path) is not None
 
 
+def test_a_pipe_in_place_of_the_losses_is_not_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "stats.jsonl")
+    monitor = Monitor(tmp_path, Console(quiet=True))
+    assert refused(lambda: monitor.begin(0), tmp_path / "stats.jsonl") is not None
+
+
 def test_a_whole_run_of_a_stranger_is_copied_and_read_only_from_its_folder(run: Path, tmp_path: Path) -> None:
     """A link in it that leads elsewhere is replaced, not followed, when something is written."""
     target = tmp_path / "precious.txt"
