@@ -64,7 +64,8 @@ def _foreign(x: Tensor) -> Tensor:
     turn, scale, side = _between(x, 0, 2 * math.pi), _between(x, 0.6, 1.6, log=True), torch.zeros_like(x[:, :1, :1, :1])
     across, along = scale * turn.cos(), scale * turn.sin()
     rows = torch.cat([across, -along, side, along, across, side], dim=1).view(-1, 2, 3)
-    where = F.affine_grid(rows, list(x.shape), align_corners=False)
+    with torch.autocast(x.device.type, enabled=False):  # half precision does not tell pixels apart
+        where = F.affine_grid(rows, list(x.shape), align_corners=False)
     other = F.grid_sample(x.roll(1, 0), where, padding_mode="reflection", align_corners=False)
     return (other + _between(x, -0.3, 0.3)).clamp(-1, 1)
 

@@ -84,3 +84,13 @@ def test_some_spots_show_the_texture_of_another_patch() -> None:
     pairs = inside[..., 1:] & inside[..., :-1]
     flat = drawn.diff(dim=-1)[pairs].abs() < 1e-4
     assert flat.float().mean().item() == pytest.approx(FOREIGN, abs=0.06)
+
+
+def test_mixed_precision_does_not_coarsen_what_is_drawn() -> None:
+    x = patches(32, 64)
+    torch.manual_seed(0)
+    expected = draw_defects(x)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        drawn = draw_defects(x)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, expected, strict=True))
