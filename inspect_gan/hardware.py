@@ -1,6 +1,8 @@
 """Where computations run and in which precision. Torch is imported on first use: an exported detector needs none."""
 
 import math
+import os
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +10,9 @@ from inspect_gan.errors import InspectGanError
 
 Resolved = Literal["32-true", "bf16-mixed", "16-mixed"]
 Precision = Literal["auto", Resolved]
+
+CROWDED_AFTER = 20.0  # seconds of training before it is judged whether other work is in the way
+CROWDED = 0.8  # share of the threads that then have had a processor core
 
 
 def resolve_device(device: str) -> str:
@@ -44,6 +49,36 @@ def cpu_has_bf16() -> bool:
 
     intel = any(line.startswith("vendor_id") and "GenuineIntel" in line for line in _lines("/proc/cpuinfo"))
     return has("_is_amx_tile_supported") or (has("_is_avx512_bf16_supported") and not intel)
+
+
+def keep_threads_apart() -> None:
+    """Have OpenMP keep each thread on a processor core of its own, where torch is not imported yet and will use all
+    cores. A thread waits for the others after every operation: two on one core, where the system puts them while other
+    work has the second one, train fifty times slower."""
+    if "OMP_NUM_THREADS" not in os.environ and not Path("/dev/nvidiactl").exists():  # a GPU needs threads elsewhere
+        os.environ.setdefault("OMP_PROC_BIND", "true")
+
+
+class Crowd:
+    """Notices that other work keeps the threads of this process from running side by side. threads: their number."""
+
+    def __init__(self, threads: int):
+        self._threads, self._wall, self._cpu = threads, time.monotonic(), time.process_time()
+        self._asked = threads < 2
+
+    def noticed(self) -> str | None:
+        """What to say about it, once, some seconds after it began to look; None if nothing."""
+        elapsed = time.monotonic() - self._wall
+        if self._asked or elapsed < CROWDED_AFTER:
+            return None
+        self._asked = True
+        running = (time.process_time() - self._cpu) / elapsed
+        if running >= CROWDED * self._threads:
+            return None
+        return (
+            f"other work shares the processor: {self._threads} threads have {running:.1f} cores, and wait for each "
+            f"other; end the other work, or train with fewer (OMP_NUM_THREADS=1)"
+        )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -20,6 +20,10 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...")] = None,
 ) -> None:
     """Train a detector on good images and calibrate it on a held-out part of them."""
+    from inspect_gan.hardware import keep_threads_apart
+
+    keep_threads_apart()  # before torch is imported by what follows
+
     from inspect_gan.base_inspector import size_of
     from inspect_gan.config import DEFAULT_RECIPE, load_config
     from inspect_gan.console import PlainConsole

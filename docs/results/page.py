@@ -38,7 +38,7 @@ def rows(sweep: str) -> list[Row]:
 
 def detectors() -> Iterator[list[str]]:
     """Each by the score of its recipe, beside what learns nothing, others' maps and published figures; best first."""
-    found = rows("nanotwice_recipes")
+    found = rows("nanotwice_recipes") + rows("nanotwice_anogan")
     own: dict[str, list[Row]] = {}
     for row in found:
         if row["coverage"]:  # defects are counted for the score of the recipe

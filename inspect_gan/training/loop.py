@@ -19,7 +19,7 @@ from torch import Tensor
 from inspect_gan.config import TrainingSettings
 from inspect_gan.detector import Batch, Detector, Phase, Stage
 from inspect_gan.errors import CannotResume, UnhealthyTraining
-from inspect_gan.hardware import resolve_device, resolve_precision
+from inspect_gan.hardware import Crowd, resolve_device, resolve_precision
 from inspect_gan.imaging import atomic_file
 from inspect_gan.layout import keep_layout_of_gradients, overwrite_inputs
 from inspect_gan.run import HEALTHY_STATE
@@ -148,6 +148,7 @@ class Trainer:
     def _run_stage(self, stopping: Callable[[], bool]) -> None:
         stage, budget = self._stages[self.position.stage], self._budgets[self.position.stage]
         self._monitor.start_stage(stage.name, budget.iterations)
+        crowd = Crowd(torch.get_num_threads() if self.device == "cpu" else 1)
         last_saved = time.monotonic()
         while not budget.spent(self.position):
             started = time.monotonic()
@@ -162,6 +163,8 @@ class Trainer:
             position.seconds += now - started
             position.total_seconds += now - started
             self._monitor.advance(budget.share_done(position), position.draws * self._settings.batch_size)
+            if line := crowd.noticed():
+                self._monitor.say(line)
             if stopping():
                 self._save()
                 raise Interrupted

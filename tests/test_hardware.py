@@ -1,0 +1,53 @@
+"""Threads that are kept apart, and other work in their way."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from inspect_gan import hardware
+from inspect_gan.hardware import Crowd, keep_threads_apart
+
+
+@pytest.mark.parametrize(
+    ("environment", "gpu", "bound"),
+    [
+        ({}, False, "true"),
+        ({"OMP_NUM_THREADS": "1"}, False, None),
+        ({"OMP_PROC_BIND": "false"}, False, "false"),
+        ({}, True, None),
+    ],
+)
+def test_threads_are_kept_apart_where_all_cores_are_used(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], gpu: bool, bound: str | None
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(environment))
+    monkeypatch.setattr(hardware.Path, "exists", lambda path: gpu)
+    keep_threads_apart()
+    assert os.environ.get("OMP_PROC_BIND") == bound
+
+
+@pytest.mark.parametrize(("threads", "cpu", "noticed"), [(2, 39.0, False), (2, 25.0, True), (1, 5.0, False)])
+def test_other_work_is_noticed_once(monkeypatch: pytest.MonkeyPatch, threads: int, cpu: float, noticed: bool) -> None:
+    clocks = {"wall": 100.0, "cpu": 7.0}
+    monkeypatch.setattr(time, "monotonic", lambda: clocks["wall"])
+    monkeypatch.setattr(time, "process_time", lambda: clocks["cpu"])
+    crowd = Crowd(threads)
+    clocks |= {"wall": 119.0, "cpu": 8.0}
+    assert crowd.noticed() is None  # too early to tell
+    clocks |= {"wall": 120.0, "cpu": 7.0 + cpu}
+    line = crowd.noticed()
+    assert (line is not None) == noticed
+    assert line is None or "2 threads have 1.2 cores" in line
+    assert crowd.noticed() is None
+
+
+def test_train_keeps_threads_apart_before_torch_is_imported() -> None:
+    script = (
+        "import sys; from inspect_gan import hardware; from inspect_gan.tools.cli import main;"
+        "hardware.keep_threads_apart = lambda: sys.exit(4 if 'torch' in sys.modules else 5);"
+        "main(['train', '--data', '.', '--out', 'nowhere'])"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 5
