@@ -279,3 +279,29 @@ def test_a_click_on_a_region_chooses_it_and_keys_move(look: Callable[..., Any], 
     assert seen["outline"] == [0, 200, 255, 255]
     assert (seen["threshold"], seen["calibrated"]) == ("1.04", "1")
     assert seen["heat"] == [255, 0]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_what_a_person_sees(shoot: Callable[..., np.ndarray], report: Callable[..., Path], dark: bool) -> None:
+    """A screenshot: the region in the colour of its map and outlined, all else grey, on a page as light as asked."""
+    map = np.zeros((60, 90), np.float32)
+    map[10:30, 20:40] = 3
+    seen = shoot(
+        report(map),
+        f"""
+        {OPEN}
+        await open(0);
+        at("input.opacity").value = 100;
+        at("input.opacity").dispatchEvent(new Event("input"));
+        """,
+        f"blink-settings=preferredColorScheme={0 if dark else 1}",
+    ).astype(int)
+    assert (seen[2, -200:].mean() < 60) == dark
+    left = seen[100:850, :800]
+    yellow = (left[..., 0] > 200) & (left[..., 1] > 180) & (left[..., 2] < 100)  # the last colour of viridis
+    red = (left[..., 0] > 200) & (left[..., 1] < 120) & (left[..., 2] < 120)
+    grey = np.ptp(left, axis=2) < 12
+    rows, cols = np.nonzero(yellow)
+    assert 0.8 < np.ptp(rows) / np.ptp(cols) < 1.25 and yellow.sum() > 0.8 * np.ptp(rows) * np.ptp(cols)
+    assert red.sum() > 50 and abs(np.nonzero(red)[0].mean() - rows.mean()) < 20
+    assert (yellow | red | grey).mean() > 0.95
