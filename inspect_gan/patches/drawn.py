@@ -1,9 +1,9 @@
 """Defects drawn at random on normal patches, for training without a defective image.
 
 Spots of any outline, grey and grain, or of the texture of another place, turned and scaled: what a contamination, a
-film, a bead, a hole, a scratch or a bent part has in common on a textured surface is that the texture stops there. They
-are penalty samples in the sense of RCGAN (Yang et al. 2020, eq. 4) that lie close to the data, unlike noise, and holes
-that a denoising reconstruction has to fill.
+film, a bead, a hole or a bent part has in common on a textured surface is that the texture stops there. They are
+penalty samples in the sense of RCGAN (Yang et al. 2020, eq. 4) that lie close to the data, unlike noise, and holes that
+a denoising reconstruction has to fill.
 """
 
 import math
@@ -71,12 +71,11 @@ def _foreign(x: Tensor) -> Tensor:
 
 
 def _outline(x: Tensor, radius: Tensor) -> Tensor:
-    """A wobbly ellipse somewhere on the patch, round to sixteen times as long as wide, (B, 1, S, S) in [0, 1], with a
-    soft edge."""
+    """A wobbly ellipse somewhere on the patch, (B, 1, S, S) in [0, 1], with a soft edge."""
     size = x.shape[-1]
     axis = torch.arange(size, device=x.device, dtype=torch.float32)
     down, right = axis[:, None] - _between(x, 0, size), axis - _between(x, 0, size)
-    turn, stretch = _between(x, 0, math.pi), _between(x, 0.25, 4.0, log=True)
+    turn, stretch = _between(x, 0, math.pi), _between(x, 0.63, 1.6, log=True)
     along = (right * turn.cos() + down * turn.sin()) / stretch
     across = (down * turn.cos() - right * turn.sin()) * stretch
     distance = (along.square() + across.square()).sqrt() / radius
