@@ -1,0 +1,56 @@
+"""A page of the site for each detector: its docstring, its recipe, and what the recipe was measured to achieve."""
+
+import csv
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+from inspect_gan.config import read_values
+from inspect_gan.detector import Detector, detectors
+
+RECIPES = "nanotwice"
+MEASURED = ("nanotwice_recipes", "nanotwice_anogan")
+METRICS = {"pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "pixel_aupro": "AUPRO", "coverage": "half covered"}
+
+
+def pages(results: Path) -> dict[str, str]:
+    """Markdown by the name of the detector. results: the folder with the tables of sweeps, docs/results."""
+    measured = [row for sweep in MEASURED for row in _rows(results / sweep / "results.csv")]
+    return {name: _page(name, detectors.get(name), measured) for name in detectors.names()}
+
+
+def _page(name: str, detector: type[Detector], measured: list[dict[str, str]]) -> str:
+    recipe, _, _ = read_values(f"{RECIPES}/{name}")
+    return f"""# {detector.__name__}
+
+{inspect.getdoc(detector)}
+
+Networks, optimisers and parameters: [detectors](../detectors.md). Settings:
+[configuration](../configuration.md#detector).
+
+## Recipe
+
+`--config {RECIPES}/{name}`, see [recipes](../recipes.md):
+
+```yaml
+{recipe.read_text(encoding="utf-8").rstrip()}
+```
+
+Measured with it on NanoTWICE; commands, seeds and others beside it: [results](../results/nanotwice.md).
+
+{chr(10).join(_table(name, measured))}
+"""
+
+
+def _table(name: str, measured: list[dict[str, str]]) -> Iterator[str]:
+    yield f"| score | seed | {' | '.join(METRICS.values())} |"
+    yield "| --- " * (2 + len(METRICS)) + "|"
+    for row in measured:
+        if row["detector"] == name and row.get("coverage"):  # defects are counted for the score of the recipe
+            values = (f"{float(row[metric]):.3f}" for metric in METRICS)
+            yield f"| `{row['score_name']}` | {row['seed']} | {' | '.join(values)} |"
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
