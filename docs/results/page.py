@@ -1,10 +1,11 @@
 """Writes the tables of nanotwice.md from the results beside it. Usage: python docs/results/page.py"""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import mean, stdev
+
+from inspect_gan.pages.detector import measured, rows
 
 HERE = Path(__file__).parent
 PAGE = HERE / "nanotwice.md"
@@ -31,14 +32,9 @@ PUBLISHED = {
 Row = dict[str, str]
 
 
-def rows(sweep: str) -> list[Row]:
-    with (HERE / sweep / "results.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def detectors() -> Iterator[list[str]]:
     """Each by the score of its recipe, beside what learns nothing, others' maps and published figures; best first."""
-    found = rows("nanotwice_recipes") + rows("nanotwice_anogan")
+    found = measured(HERE)
     own: dict[str, list[Row]] = {}
     for row in found:
         if row["coverage"]:  # defects are counted for the score of the recipe
@@ -60,7 +56,7 @@ def detectors() -> Iterator[list[str]]:
 
 def scores() -> Iterator[list[str]]:
     """Pixel AUROC of every score that was asked for."""
-    found = [row for row in rows("nanotwice_scores") if row["status"] != "baseline"]
+    found = [row for row in rows(HERE / "nanotwice_scores") if row["status"] != "baseline"]
     names = [name for name in dict.fromkeys(row["score"] for row in found) if name != "default"]
     yield ["detector", "its paper's score", *(f"`{name}`" for name in names)]
     for detector in dict.fromkeys(row["detector"] for row in found):
@@ -74,7 +70,7 @@ def scores() -> Iterator[list[str]]:
 
 
 def surfaces() -> Iterator[list[str]]:
-    found = rows("surfaces")
+    found = rows(HERE / "surfaces")
     yield ["surface", "", "n", *METRICS.values()]
     for data in dict.fromkeys(row["data"] for row in found):
         mine = [row for row in found if row["data"] == data and row["coverage"]]

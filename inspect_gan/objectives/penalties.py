@@ -103,16 +103,19 @@ def critic_losses(
     autoencoder for the first n patches of the batch. encoder, code: E and () -> E(x) (B, nz) of a D of pairs. Only what
     the losses need is called. weight: of the objective's terms.
     """
-    codes = [] if code is None else [code]
+
+    def real() -> list[Tensor]:
+        return [x] if code is None else [x, code()]
+
     if settings.penalty == "drawn" and settings.critic == "pixels":
         out, rejected = _pixels(critic, x, fake, encoder)
         terms = {"adversarial": weight * game.d_pixels(out, rejected)}
         if game.objective.regularised:
-            terms |= game.regulariser(critic, [x, *(make() for make in codes)], fake(len(x)))
+            terms |= game.regulariser(critic, real(), fake(len(x)))
         return {**with_total(terms), "penalty_real": game.acceptance(out.detach()[rejected]).mean()}
-    real, generated = [x, *(make() for make in codes)], fake(len(x))
-    adversarial = weight * game.d_loss(critic(*real), critic(*generated))
-    losses = with_total({"adversarial": adversarial, **game.regulariser(critic, real, generated)})
+    pairs = real(), fake(len(x))
+    adversarial = weight * game.d_loss(*(critic(*pair) for pair in pairs))
+    losses = with_total({"adversarial": adversarial, **game.regulariser(critic, *pairs)})
     return penalise_critic(losses, game, critic, encoder, x, settings)
 
 

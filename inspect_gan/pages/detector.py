@@ -15,11 +15,22 @@ METRICS = {"pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "pixel_aupro": 
 
 def pages(results: Path) -> dict[str, str]:
     """Markdown by the name of the detector. results: the folder with the tables of sweeps, docs/results."""
-    measured = [row for sweep in MEASURED for row in _rows(results / sweep / "results.csv")]
-    return {name: _page(name, detectors.get(name), measured) for name in detectors.names()}
+    found = measured(results)
+    return {name: _page(name, detectors.get(name), found) for name in detectors.names()}
 
 
-def _page(name: str, detector: type[Detector], measured: list[dict[str, str]]) -> str:
+def measured(results: Path) -> list[dict[str, str]]:
+    """What the sweeps of the recipes found, baselines included."""
+    return [row for sweep in MEASURED for row in rows(results / sweep)]
+
+
+def rows(sweep: Path) -> list[dict[str, str]]:
+    """Of the table of a sweep, given its folder."""
+    with (sweep / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _page(name: str, detector: type[Detector], found: list[dict[str, str]]) -> str:
     recipe, _, _ = read_values(f"{RECIPES}/{name}")
     return f"""# {detector.__name__}
 
@@ -38,19 +49,14 @@ Networks, optimisers and parameters: [detectors](../detectors.md). Settings:
 
 Measured with it on NanoTWICE; commands, seeds and others beside it: [results](../results/nanotwice.md).
 
-{chr(10).join(_table(name, measured))}
+{chr(10).join(_table(name, found))}
 """
 
 
-def _table(name: str, measured: list[dict[str, str]]) -> Iterator[str]:
+def _table(name: str, found: list[dict[str, str]]) -> Iterator[str]:
     yield f"| score | seed | {' | '.join(METRICS.values())} |"
     yield "| --- " * (2 + len(METRICS)) + "|"
-    for row in measured:
+    for row in found:
         if row["detector"] == name and row.get("coverage"):  # defects are counted for the score of the recipe
             values = (f"{float(row[metric]):.3f}" for metric in METRICS)
             yield f"| `{row['score_name']}` | {row['seed']} | {' | '.join(values)} |"
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
