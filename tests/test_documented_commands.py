@@ -1,32 +1,38 @@
-"""The commands of README and guides do what they say, one after the other as a reader gives them.
+"""The commands of README and docs do what they say, one after the other as a reader gives them.
 
-Trainings take two steps of a small network here, false-alarm rates are what a handful of small images supports. Not
-tried: pages of results (their commands take hours), `make`, installation and downloads.
+Trainings take two steps of a small network here, false-alarm rates are what a handful of small images supports, sweeps
+are planned.
 """
 
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inspect_gan.imaging import write_png
-from tests.test_docs import blocks, commands
+from tests.test_docs import ROOT, blocks, commands
 from tests.tools.conftest import run
 
-PAGES = ("README.md", "tutorial.md", "guide.md", "choosing.md", "faq.md", "recipes.md")
 SMALL = ["detector.width=4", "detector.nz=8", "training.batch_size=4", "data.holdout_fraction=0.4"]
 RATE = "0.3"
-# Begins of commands that are tried elsewhere: downloads, measuring speed.
-ELSEWHERE = ("prepare nanotwice", "benchmark")
+# Begins of commands that are tried elsewhere: downloads, measuring speed, rows of tables.
+ELSEWHERE = ("prepare nanotwice", "benchmark", "toys --table")
 SHAPE = (200, 320)
 
 
-def page_commands(page: str) -> list[str]:
-    lines = [line for one in blocks("") if one.where.split(":")[0].endswith(page) for line in commands(one.text)]
-    return [line for line in lines if not line.startswith(ELSEWHERE)]
+def commands_by_page() -> dict[str, list[str]]:
+    pages: dict[str, list[str]] = {}
+    for one in blocks(""):
+        if lines := [line for line in commands(one.text) if not line.startswith(ELSEWHERE)]:
+            pages.setdefault(one.where.split(":")[0], []).extend(lines)
+    return pages
+
+
+PAGES = commands_by_page()
 
 
 def image(path: Path, seed: int, spot: bool = False) -> np.ndarray:
@@ -46,6 +52,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in (
         "good",
         "good_images",
+        "fibres",
         "NanoTWICE/Normal",
         "data/train/good",
         "data_set/train/good",
@@ -67,9 +74,18 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for seed in range(8, 10):
             mask = image(tmp_path / images / f"{seed}.png", seed, spot=True)
             write_png(tmp_path / masks / f"{seed}{suffix}.png", mask)
-    (tmp_path / "theirs").mkdir()
-    for seed in range(8, 10):
-        np.save(tmp_path / "theirs" / f"{seed}.npy", np.random.default_rng(seed).random(SHAPE, dtype=np.float32))
+    for surface, folder in (("nanotwice", "NanoTWICE"), ("grid", "data_set"), ("tile", "data_set")):
+        (tmp_path / surface).symlink_to(folder)
+    results = shutil.copytree(ROOT / "docs" / "results", tmp_path / "docs" / "results")
+    for seed, line in enumerate((results / "nanotwice_four.txt").read_text(encoding="utf-8").split()):
+        pixels, truth = (results / name for name in line.split(","))
+        write_png(truth, image(pixels.with_suffix(".png"), seed, spot=True))
+        pixels.with_suffix(".png").rename(pixels)
+    for theirs, images in (("theirs", "test"), ("peer/maps", "nanotwice/Anomalous/images")):
+        (tmp_path / theirs).mkdir(parents=True)
+        for number, path in enumerate(sorted((tmp_path / images).iterdir())):
+            values = np.random.default_rng(number).random(SHAPE, dtype=np.float32)
+            np.save(tmp_path / theirs / f"{path.stem}.npy", values)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -87,6 +103,8 @@ def tried(line: str) -> list[str]:
     name = arguments[0]
     if name == "train" and "--check-data" not in arguments:
         arguments += [*SMALL, f"scoring.target_fpr={RATE}"]
+    elif name == "toys" and "--steps" not in arguments:
+        arguments += ["--steps", "2"]
     elif name == "watch":
         arguments += ["--once", "--interval", "0.01"]
     elif name == "ablate" and "--dry-run" not in arguments:
@@ -119,10 +137,9 @@ def tick_false_alarms(folder: Path) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_a_page_run_in_their_order(page: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for one in blocks("yaml"):
-        if page in one.where and (name := re.match(r"# (\S+\.yaml)\n", one.text)):
+        if one.where.split(":")[0] == page and (name := re.match(r"# (\S+\.yaml)\n", one.text)):
             (desk / name[1]).write_text(one.text, encoding="utf-8")
-    lines = page_commands(page)
-    assert lines, f"{page} has no commands any more"
+    lines = PAGES[page]
     if "runs/first" not in " ".join(line for line in lines if line.startswith("train")):
         run(capsys, *tried("train --data good --out runs/first --minutes 1"))
     for line in lines:
@@ -133,3 +150,8 @@ def test_commands_of_a_page_run_in_their_order(page: str, desk: Path, capsys: py
         assert code == 0, f"{page}: {line}\n{said}{complaint}"
         if "--out" in arguments and "--dry-run" not in arguments:
             assert Path(arguments[arguments.index("--out") + 1]).exists(), f"{page}: {line} left nothing"
+
+
+def test_the_pages_that_guide_a_reader_have_commands() -> None:
+    guides = {"README.md", *(f"docs/{name}.md" for name in ("tutorial", "guide", "choosing", "faq", "recipes"))}
+    assert guides < PAGES.keys()
