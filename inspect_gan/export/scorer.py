@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ FORMAT = "inspect-gan-export-1"
 METADATA = "inspect_gan"
 INPUT = "patches"
 BATCH = 64  # larger ones are no faster and take more memory
+BATCH_SECONDS = 600.0  # an honest graph takes seconds for a batch, on a machine that is busy with other work minutes
 
 
 class ExportedInspector(BaseInspector):
@@ -146,13 +148,27 @@ def open_session(model: bytes, name: str = "the exported graph") -> Any:
 def run_session(session: Any, patches: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """patches: (n, S, S, C) float32 as `Preprocess.image` makes them. {name: (n,) or (n, S, S)} float32.
 
-    Raises InspectGanError when the graph fails or gives something else.
+    Raises InspectGanError when the graph fails, does not end, or gives something else.
     """
+    import onnxruntime
+
+    limit = BATCH_SECONDS * max(len(patches) / BATCH, 1)
+    options = onnxruntime.RunOptions()
+    stop = threading.Timer(limit, setattr, (options, "terminate", True))
+    stop.daemon = True
+    stop.start()
     try:
-        found = session.run(list(names), {INPUT: patches})
+        found = session.run(list(names), {INPUT: patches}, options)
     except Exception as error:  # the runtime's own types are not public
+        if options.terminate:
+            raise InspectGanError(
+                f"the exported graph has not scored {len(patches)} patches within {limit:g} s and was stopped: export "
+                "the run again, or give the machine less to do beside it"
+            ) from error
         why = " ".join(str(error).split())[:200]
         raise InspectGanError(f"the exported graph failed ({why}): export the run again") from error
+    finally:
+        stop.cancel()
     for values in found:
         shape, kind = getattr(values, "shape", ()), getattr(values, "dtype", None)
         if kind != np.float32 or shape not in (patches.shape[:1], patches.shape[:3]):

@@ -17,7 +17,7 @@ import torch
 from inspect_gan.config import load_config, make_config
 from inspect_gan.detector import detectors
 from inspect_gan.errors import InspectGanError
-from inspect_gan.export import write
+from inspect_gan.export import scorer, write
 from inspect_gan.export.scorer import METADATA, ExportedInspector, open_session, run_session
 from inspect_gan.imaging import write_png
 from inspect_gan.imaging.preprocess import Preprocess
@@ -168,6 +168,33 @@ def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
     onnx.save(model, broken)
     with pytest.raises(InspectGanError, match="was not written by `inspect-gan export`"):
         open_inspector(broken)
+
+
+def test_a_graph_without_end_is_stopped(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer, "BATCH_SECONDS", 0.2)
+    model = onnx.load(exported)
+    last = model.graph.node[-1]
+    (result,) = (name for name in last.output if name == "res_ssim")
+    last.output[list(last.output).index(result)] = "once"
+    kind = onnx.TensorProto.BOOL
+    body = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", [name], [f"{name}_next"]) for name in ("go_on", "state")],
+        "for_ever",
+        [
+            onnx.helper.make_tensor_value_info("step", onnx.TensorProto.INT64, []),
+            onnx.helper.make_tensor_value_info("go_on", kind, []),
+            onnx.helper.make_tensor_value_info("state", onnx.TensorProto.FLOAT, None),
+        ],
+        [
+            onnx.helper.make_tensor_value_info("go_on_next", kind, []),
+            onnx.helper.make_tensor_value_info("state_next", onnx.TensorProto.FLOAT, None),
+        ],
+    )
+    model.graph.initializer.append(onnx.helper.make_tensor("true", kind, [], [True]))
+    model.graph.node.append(onnx.helper.make_node("Loop", ["", "true", "once"], ["res_ssim"], body=body))
+    onnx.save(model, tmp_path / "loop.onnx")
+    with pytest.raises(InspectGanError, match=r"not scored 64 patches within 0\.2 s and was stopped"):
+        open_inspector(tmp_path / "loop.onnx").inspect(texture(8))
 
 
 def test_a_graph_that_scores_otherwise_is_not_written(
