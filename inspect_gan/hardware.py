@@ -55,8 +55,14 @@ def keep_threads_apart() -> None:
     """Have OpenMP keep each thread on a processor core of its own, where torch is not imported yet and will use all
     cores. A thread waits for the others after every operation: two on one core, where the system puts them while other
     work has the second one, train fifty times slower."""
-    if "OMP_NUM_THREADS" not in os.environ and not Path("/dev/nvidiactl").exists():  # a GPU needs threads elsewhere
+    all_of_them = os.environ.get("OMP_NUM_THREADS") in (None, str(cores()))
+    if all_of_them and not Path("/dev/nvidiactl").exists():  # a GPU needs threads elsewhere
         os.environ.setdefault("OMP_PROC_BIND", "true")
+
+
+def cores() -> int:
+    """Those this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Crowd:

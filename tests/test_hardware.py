@@ -16,6 +16,7 @@ from inspect_gan.hardware import Crowd, keep_threads_apart
     [
         ({}, False, "true"),
         ({"OMP_NUM_THREADS": "1"}, False, None),
+        ({"OMP_NUM_THREADS": "2"}, False, "true"),
         ({"OMP_PROC_BIND": "false"}, False, "false"),
         ({}, True, None),
     ],
@@ -25,6 +26,7 @@ def test_threads_are_kept_apart_where_all_cores_are_used(
 ) -> None:
     monkeypatch.setattr(os, "environ", dict(environment))
     monkeypatch.setattr(hardware.Path, "exists", lambda path: gpu)
+    monkeypatch.setattr(hardware, "cores", lambda: 2)
     keep_threads_apart()
     assert os.environ.get("OMP_PROC_BIND") == bound
 
@@ -44,10 +46,17 @@ def test_other_work_is_noticed_once(monkeypatch: pytest.MonkeyPatch, threads: in
     assert crowd.noticed() is None
 
 
-def test_train_keeps_threads_apart_before_torch_is_imported() -> None:
+@pytest.mark.parametrize(
+    "training",
+    [
+        "from inspect_gan.tools.cli import main; main(['train', '--data', '.', '--out', 'nowhere'])",
+        "from inspect_gan.ablation.cell import train_and_evaluate; train_and_evaluate(None)",
+    ],
+)
+def test_threads_are_kept_apart_before_torch_is_imported(training: str) -> None:
     script = (
-        "import sys; from inspect_gan import hardware; from inspect_gan.tools.cli import main;"
+        "import sys; from inspect_gan import hardware;"
         "hardware.keep_threads_apart = lambda: sys.exit(4 if 'torch' in sys.modules else 5);"
-        "main(['train', '--data', '.', '--out', 'nowhere'])"
+        f"{training}"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 5

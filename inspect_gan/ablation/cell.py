@@ -46,6 +46,10 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
 
     Raises InspectGanError as training and evaluation do, KeyboardInterrupt when asked to stop.
     """
+    from inspect_gan.hardware import keep_threads_apart
+
+    keep_threads_apart()  # before torch is imported by what follows
+
     import cv2
 
     from inspect_gan.ablation.plan import planned_data, planned_scores

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from inspect_gan.ablation.data import UNDRAWN, open_data
-from inspect_gan.ablation.engines import Engine, Local, Ray, cores
+from inspect_gan.ablation.engines import Engine, Local, Ray
 from inspect_gan.ablation.grid import DataEntry, Limits, load_grid
 from inspect_gan.ablation.plan import Plan, make_plan
 from inspect_gan.ablation.progress import budget_lines
@@ -25,6 +25,7 @@ from inspect_gan.ablation.sweep import (
     run_cells,
 )
 from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import cores
 
 DRAWINGS = "data"
 

@@ -32,11 +32,6 @@ class Engine(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def cores() -> int:
-    """Those this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Local:
     """Processes on this machine. gpus: ids to spread the cells over, empty without any."""
 
