@@ -55,18 +55,17 @@ def detectors() -> Iterator[list[str]]:
 
 
 def scores() -> Iterator[list[str]]:
-    """Pixel AUROC of every score that was asked for."""
-    found = [row for row in rows(HERE / "nanotwice_scores") if row["status"] != "baseline"]
+    """Pixel AUROC of every score that was asked for, the paper's by its own name."""
+    found = [row for row in rows(HERE / "nanotwice_recipes") if row["status"] != "baseline"]
     names = [name for name in dict.fromkeys(row["score"] for row in found) if name != "default"]
     yield ["detector", "its paper's score", *(f"`{name}`" for name in names)]
     for detector in dict.fromkeys(row["detector"] for row in found):
-        mine = {row["score"]: row for row in found if row["detector"] == detector}
-        own = mine["default"]
-        yield [
-            f"`{detector}`",
-            f"{cell([own], 'pixel_auroc')} (`{own['score_name']}`)",
-            *(cell([mine[name]] if name in mine else [], "pixel_auroc") for name in names),
-        ]
+        mine = {
+            name: [row for row in found if (row["detector"], row["score"]) == (detector, name)]
+            for name in ("default", *names)
+        }
+        paper, *others = (cell(of_score, "pixel_auroc") for of_score in mine.values())
+        yield [f"`{detector}`", f"{paper} (`{mine['default'][0]['score_name']}`)", *others]
 
 
 def surfaces() -> Iterator[list[str]]:
