@@ -56,7 +56,7 @@ def detectors() -> Iterator[list[str]]:
 
 def scores() -> Iterator[list[str]]:
     """Pixel AUROC of every score that was asked for, the paper's by its own name."""
-    found = [row for row in rows(HERE / "nanotwice_recipes") if row["status"] != "baseline"]
+    found = [row for row in rows(HERE / "nanotwice_scores") if row["status"] != "baseline"]
     names = [name for name in dict.fromkeys(row["score"] for row in found) if name != "default"]
     yield ["detector", "its paper's score", *(f"`{name}`" for name in names)]
     for detector in dict.fromkeys(row["detector"] for row in found):
