@@ -5,10 +5,9 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-from inspect_gan.config import read_values
+from inspect_gan.config import RECIPES, packaged_configs, read_values
 from inspect_gan.detector import Detector, detectors
 
-RECIPES = "nanotwice"
 MEASURED = ("nanotwice_recipes", "nanotwice_anogan")
 METRICS = {"pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "pixel_aupro": "AUPRO", "coverage": "half covered"}
 
@@ -31,20 +30,25 @@ def rows(sweep: Path) -> list[dict[str, str]]:
 
 
 def _page(name: str, detector: type[Detector], found: list[dict[str, str]]) -> str:
-    recipe, _, _ = read_values(f"{RECIPES}/{name}")
+    recipe = f"{RECIPES}/{name}"
     return f"""# {detector.__name__}
 
 {inspect.getdoc(detector)}
 
 Networks, optimisers and parameters: [detectors](../detectors.md). Settings:
 [configuration](../configuration.md#detector).
+{_recipe(recipe, name, found) if recipe in packaged_configs() else ""}"""
 
+
+def _recipe(recipe: str, name: str, found: list[dict[str, str]]) -> str:
+    path, _, _ = read_values(recipe)
+    return f"""
 ## Recipe
 
-`--config {RECIPES}/{name}`, see [recipes](../recipes.md):
+`--config {recipe}`, see [recipes](../recipes.md):
 
 ```yaml
-{recipe.read_text(encoding="utf-8").rstrip()}
+{path.read_text(encoding="utf-8").rstrip()}
 ```
 
 Measured with it on NanoTWICE; commands, seeds and others beside it: [results](../results/nanotwice.md).

@@ -2,19 +2,29 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
+from inspect_gan.config import RECIPES, packaged_configs
 from inspect_gan.detector import detectors
-from inspect_gan.pages.detector import pages
+from inspect_gan.pages.detector import measured, pages
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 
 
-def test_every_detector_has_a_page_with_recipe_and_results() -> None:
-    found = pages(DOCS / "results")
+def test_every_detector_has_a_page_with_its_recipe_and_what_was_measured() -> None:
+    found = pages(RESULTS)
     assert list(found) == list(detectors.names())
-    for name, text in found.items():
-        recipe = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    for name in found.keys() & set(packaged_configs(RECIPES)):
+        recipe = yaml.safe_load(found[name].split("```yaml\n")[1].split("```")[0])
         assert recipe["detector"]["name"] == name
-        measured = [line for line in text.splitlines() if line.startswith(f"| `{recipe['scoring']['score']}` |")]
-        assert measured and all(float(cell) <= 1 for line in measured for cell in line.split(" | ")[2:-1])
+    results = {row["detector"] for row in measured(RESULTS) if row["status"] == "done"}
+    assert len(results) >= 10
+    for name in results:
+        rows = [line for line in found[name].splitlines() if line.startswith("| `")]
+        assert rows and all(0 <= float(cell) <= 1 for line in rows for cell in line.split(" | ")[2:-1])
+
+
+def test_a_detector_without_a_recipe_has_a_page_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspect_gan.pages.detector.packaged_configs", lambda: [])
+    assert all("## Recipe" not in text and len(text) > 100 for text in pages(RESULTS).values())
