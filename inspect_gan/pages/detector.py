@@ -30,17 +30,17 @@ def rows(sweep: Path) -> list[dict[str, str]]:
 
 
 def _page(name: str, detector: type[Detector], found: list[dict[str, str]]) -> str:
-    recipe = f"{RECIPES}/{name}"
     return f"""# {detector.__name__}
 
 {inspect.getdoc(detector)}
 
 Networks, optimisers and parameters: [detectors](../detectors.md). Settings:
 [configuration](../configuration.md#detector).
-{_recipe(recipe, name, found) if recipe in packaged_configs() else ""}"""
+{_recipe(name, found) if name in packaged_configs(RECIPES) else ""}"""
 
 
-def _recipe(recipe: str, name: str, found: list[dict[str, str]]) -> str:
+def _recipe(name: str, found: list[dict[str, str]]) -> str:
+    recipe = f"{RECIPES}/{name}"
     path, _, _ = read_values(recipe)
     return f"""
 ## Recipe

@@ -1,5 +1,6 @@
 """The pages of detectors on the site."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,27 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 def test_every_detector_has_a_page_with_its_recipe_and_what_was_measured() -> None:
     found = pages(RESULTS)
     assert list(found) == list(detectors.names())
-    for name in found.keys() & set(packaged_configs(RECIPES)):
-        recipe = yaml.safe_load(found[name].split("```yaml\n")[1].split("```")[0])
-        assert recipe["detector"]["name"] == name
     results = {row["detector"] for row in measured(RESULTS) if row["status"] == "done"}
     assert len(results) >= 10
-    for name in results:
-        rows = [line for line in found[name].splitlines() if line.startswith("| `")]
-        assert rows and all(0 <= float(cell) <= 1 for line in rows for cell in line.split(" | ")[2:-1])
+    for name in results.union(packaged_configs(RECIPES)):
+        recipe = yaml.safe_load(found[name].split("```yaml\n")[1].split("```")[0])
+        assert recipe["detector"]["name"] == name
+        score = recipe["scoring"]["score"]
+        rows = [line for line in found[name].splitlines() if line.startswith(f"| `{score}` |")]
+        assert (name in results) == bool(rows)
+        assert all(0 <= float(cell) <= 1 for line in rows for cell in line.split(" | ")[2:-1])
 
 
 def test_a_detector_without_a_recipe_has_a_page_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inspect_gan.pages.detector.packaged_configs", lambda: [])
+    monkeypatch.setattr("inspect_gan.pages.detector.packaged_configs", lambda folder: [])
     assert all("## Recipe" not in text and len(text) > 100 for text in pages(RESULTS).values())
+
+
+def test_the_site_lists_every_page() -> None:
+    mkdocs = pytest.importorskip("mkdocs.config")
+    spec = importlib.util.spec_from_file_location("hooks", RESULTS.parent / "hooks.py")
+    assert spec is not None and spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    listed = str(hooks.on_config(mkdocs.load_config(str(RESULTS.parents[1] / "mkdocs.yml"))).nav)
+    assert all(listed.count(f"'detectors/{name}.md'") == 1 for name in detectors.names())
