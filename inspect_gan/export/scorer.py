@@ -1,6 +1,8 @@
 """Inspect images with an exported file. Needs ONNX Runtime and none of torch."""
 
+import functools
 import json
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ from pydantic import Field
 from inspect_gan.base_inspector import BaseInspector
 from inspect_gan.documents import parse_json
 from inspect_gan.errors import InspectGanError
+from inspect_gan.hardware import memory_left
 from inspect_gan.imaging.info_bar import InfoBar
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
@@ -30,6 +33,7 @@ METADATA = "inspect_gan"
 INPUT = "patches"
 BATCH = 64  # larger ones are no faster and take more memory
 BATCH_SECONDS = 600.0  # an honest graph takes seconds for a batch, on a machine that is busy with other work minutes
+OUT_OF_MEMORY = "Available memory of"  # how the runtime's message about it begins
 
 
 class ExportedInspector(BaseInspector):
@@ -139,10 +143,26 @@ def open_session(model: bytes, name: str = "the exported graph") -> Any:
     options.log_severity_level = 4
     # Weights outside the file are looked for in a folder that cannot be there.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{os.devnull}/none")
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own types are not public
         raise InspectGanError(f"{name} is no readable ONNX file ({' '.join(str(error).split())[:200]})") from error
+
+
+@functools.cache
+def _bound_memory() -> None:
+    """All graphs of this process together take at most half of the memory that is left when the first one is opened."""
+    import onnxruntime
+
+    left = memory_left()
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo(
+            "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+        ),
+        onnxruntime.OrtArenaCfg({"max_mem": 0 if math.isinf(left) else int(left / 2)}),  # 0: without end
+    )
 
 
 def run_session(session: Any, patches: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -164,6 +184,11 @@ def run_session(session: Any, patches: np.ndarray, names: Sequence[str]) -> dict
             raise InspectGanError(
                 f"the exported graph has not scored {len(patches)} patches within {limit:g} s and was stopped: export "
                 "the run again, or give the machine less to do beside it"
+            ) from error
+        if OUT_OF_MEMORY in str(error):
+            raise InspectGanError(
+                f"the exported graph needs more memory for {len(patches)} patches than is left: end other programs, or "
+                "use a larger machine"
             ) from error
         why = " ".join(str(error).split())[:200]
         raise InspectGanError(f"the exported graph failed ({why}): export the run again") from error

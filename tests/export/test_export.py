@@ -197,6 +197,29 @@ def test_a_graph_without_end_is_stopped(exported: Path, tmp_path: Path, monkeypa
         open_inspector(tmp_path / "loop.onnx").inspect(texture(8))
 
 
+def test_a_graph_takes_no_more_memory_than_is_left(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    megabytes = 10**6
+    model = onnx.load(exported)
+    last = model.graph.node[-1]
+    (result,) = (name for name in last.output if name == "res_ssim")
+    last.output[list(last.output).index(result)] = "once"
+    for name, values in (("times", [1000, 1, 1, 1]), ("first", [0])):
+        model.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.INT64, [len(values)], values))
+    model.graph.node.append(onnx.helper.make_node("Expand", ["once", "times"], ["often"]))
+    model.graph.node.append(onnx.helper.make_node("ReduceMax", ["often", "first"], ["res_ssim"], keepdims=0))
+    onnx.save(model, tmp_path / "large.onnx")
+    scorer._bound_memory.cache_clear()
+    try:
+        monkeypatch.setattr(scorer, "memory_left", lambda: 300 * megabytes)
+        with pytest.raises(InspectGanError, match=r"needs more memory for 64 patches than is left"):
+            open_inspector(tmp_path / "large.onnx").inspect(texture(8))
+        open_inspector(exported).inspect(texture(8))
+    finally:
+        scorer._bound_memory.cache_clear()
+
+
 def test_a_graph_that_scores_otherwise_is_not_written(
     run: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
