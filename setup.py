@@ -8,10 +8,11 @@ ENGINE = (
     *("imaging", "patches", "objectives", "training", "scoring", "evaluation", "reporting"),
     *("export", "ablation", "toys", "benchmark", "pages"),
 )
-RAY = ["ray>=2.40; python_version < '3.15'"]  # later ones have no wheels yet
+# Lower bounds shut out versions with published flaws, see docs/trust.md.
+RAY = ["ray>=2.56; python_version < '3.15'"]  # later ones have no wheels yet
 OUTSIDE = ("models", "datasets", "tools")
-EXPORT = ["onnx", "onnxscript", "onnxruntime"]
-DOCS = ["mkdocs-material>=9.5"]
+EXPORT = ["onnx>=1.22", "onnxscript", "onnxruntime"]
+DOCS = ["mkdocs-material>=9.7.7"]
 
 setup(
     name="inspect-gan",
@@ -33,14 +34,14 @@ setup(
     install_requires=[
         "torch>=2.10",
         "torchvision",
-        "lightning-fabric>=2.4,!=2.6.2,!=2.6.3",
-        "opencv-python-headless>=4.11",
+        "lightning-fabric>=2.6.6",
+        "opencv-python-headless>=4.12",
         "scikit-image",
-        "scipy",
+        "scipy>=1.10",
         "tifffile",
-        "pillow>=11.3",
+        "pillow>=13",
         "numpy",
-        "pydantic>=2",
+        "pydantic>=2.4",
         "PyYAML>=5.4",
         "typer",
         "rich",
@@ -54,7 +55,7 @@ setup(
         "ray": RAY,
         "docs": DOCS,
         "dev": [
-            *("pytest", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "types-PyYAML"),
+            *("pytest>=9.0.3", "pytest-xdist", "hypothesis", "scikit-learn>=1.5", "ruff", "mypy", "types-PyYAML"),
             *(*EXPORT, *RAY, *DOCS),
         ],
     },

@@ -72,6 +72,7 @@ class TrainingSettings(Settings):
     it natively. device: "auto": a GPU where there is one. ema: decay of the weight average used for scoring, 0 for
     none. clip_grad: largest norm of a phase's gradients, None: not clipped. log_every, image_every: steps between two
     lines of statistics, and between two pictures for TensorBoard. checkpoint_minutes: time between two checkpoints.
+    deterministic: the same weights and scores each time on the same GPU, too, for more time (a CPU gives them anyway).
     """
 
     batch_size: int = Field(64, ge=2, le=MAX_BATCH)
@@ -85,6 +86,7 @@ class TrainingSettings(Settings):
     log_every: int = Field(50, ge=1)
     image_every: int = Field(1000, ge=1)
     checkpoint_minutes: float = Field(2.0, gt=0)
+    deterministic: bool = False
 
 
 class ScoringSettings(Settings):

@@ -3,6 +3,8 @@
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +51,27 @@ def cpu_has_bf16() -> bool:
 
     intel = any(line.startswith("vendor_id") and "GenuineIntel" in line for line in _lines("/proc/cpuinfo"))
     return has("_is_amx_tile_supported") or (has("_is_avx512_bf16_supported") and not intel)
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Inside, if wanted: PyTorch takes the algorithms that give the same bits each time on the same GPU, and raises
+    RuntimeError where it has none. Without it nothing is changed; a CPU gives the same bits anyway.
+
+    Source: "Reproducibility", PyTorch documentation.
+    """
+    import torch
+
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as PyTorch's cuBLAS asks for
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def keep_threads_apart() -> None:

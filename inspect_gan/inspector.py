@@ -46,7 +46,11 @@ class Inspector(BaseInspector):
         self.page, self.info_bar = self.config.data.page, self.config.data.info_bar
         self.health = run.load_health(folder / run.HEALTH)
         self.predictor = Predictor(
-            weights.detector, weights.preprocess, device=device, batch_size=self.config.scoring.batch_size
+            weights.detector,
+            weights.preprocess,
+            device=device,
+            batch_size=self.config.scoring.batch_size,
+            deterministic=self.config.training.deterministic,
         )
         self._held_out = run.load_held_out(folder / run.HELD_OUT)
         self._calibrations = CalibrationFile(folder / run.CALIBRATION, weights.digest)

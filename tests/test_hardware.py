@@ -1,4 +1,4 @@
-"""Threads that are kept apart, and other work in their way."""
+"""Threads that are kept apart, other work in their way, and algorithms that repeat themselves."""
 
 import os
 import subprocess
@@ -6,9 +6,10 @@ import sys
 import time
 
 import pytest
+import torch
 
 from inspect_gan import hardware
-from inspect_gan.hardware import Crowd, keep_threads_apart
+from inspect_gan.hardware import Crowd, deterministic, keep_threads_apart
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,19 @@ def test_threads_are_kept_apart_where_all_cores_are_used(
     monkeypatch.setattr(hardware, "cores", lambda: 2)
     keep_threads_apart()
     assert os.environ.get("OMP_PROC_BIND") == bound
+
+
+def test_deterministic_algorithms_where_wanted_and_no_longer_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    with deterministic(False):
+        assert not torch.are_deterministic_algorithms_enabled()
+    assert not os.environ
+    with deterministic(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        with deterministic(False):  # a caller's wish is left alone
+            assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"  # without which cuBLAS refuses
 
 
 @pytest.mark.parametrize(("threads", "cpu", "noticed"), [(2, 39.0, False), (2, 25.0, True), (1, 5.0, False)])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from inspect_gan.config import load_config
 from inspect_gan.errors import InspectGanError
@@ -143,3 +144,25 @@ def test_health_of_the_training_is_known(inspector: Inspector, tmp_path: Path) -
         Inspector.load(tmp_path / "copy")
     health.unlink()
     assert Inspector.load(tmp_path / "copy").health is None
+
+
+def test_training_and_scoring_are_deterministic_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    forward = torch.nn.Conv2d.forward
+
+    def watched(layer: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return forward(layer, x)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
+    found = {}
+    for wanted in (True, False):
+        config = load_config("ganomaly", [*TINY, "scoring.target_fpr=0.2", f"training.deterministic={wanted}"])
+        Inspector.fit([texture(0)], config, steps=2, out=tmp_path / str(wanted))
+        inspector = Inspector.load(tmp_path / str(wanted))
+        assert set(seen) == {wanted}
+        seen.clear()
+        found[wanted] = inspector.inspect(texture(1)).map
+        assert set(seen) == {wanted}
+        seen.clear()
+    assert np.array_equal(found[True], found[False])  # on a CPU, whose algorithms are deterministic anyway

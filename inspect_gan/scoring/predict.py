@@ -12,7 +12,7 @@ import torch
 
 from inspect_gan.detector import Detector, Score
 from inspect_gan.errors import InspectGanError
-from inspect_gan.hardware import is_out_of_memory, resolve_device
+from inspect_gan.hardware import deterministic, is_out_of_memory, resolve_device
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import iterate_patches
@@ -36,10 +36,12 @@ class Predictor(MapMaker):
         *,
         device: str = "auto",
         batch_size: int = 192,
+        deterministic: bool = False,
     ):
         super().__init__(preprocess, batch_size)
         self.device = torch.device(resolve_device(device))
         self._budget = dense.BUDGET
+        self._deterministic = deterministic
         self.detector = folded(detector).to(self.device).to(memory_format=torch.channels_last)
 
     def _shared_scores(
@@ -68,7 +70,7 @@ class Predictor(MapMaker):
         x = self.preprocess.tensor(pixels[None])[0].to(self.device)
         done = 0
         while done < len(grid):
-            with self._halving("_budget", MIN_BUDGET), self._autocast(settings):
+            with self._halving("_budget", MIN_BUDGET), self._arithmetic(settings):
                 for start, outputs in network.strips(x, grid, self._budget):
                     # Part by part: what reducing makes on its way would take more memory than the outputs themselves.
                     parts = [score.shared.reduce(self.detector, p).float() for p in outputs.split(self._batch_size)]
@@ -78,9 +80,12 @@ class Predictor(MapMaker):
                         yield done, scores[done - start :]
                         done = start + len(scores)
 
-    def _autocast(self, settings: MapSettings) -> torch.autocast:
+    @contextmanager
+    def _arithmetic(self, settings: MapSettings) -> Iterator[None]:
         dtype = torch.float16 if settings.precision == "16-mixed" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=settings.precision != "32-true")
+        enabled = settings.precision != "32-true"
+        with torch.autocast(self.device.type, dtype, enabled=enabled), deterministic(self._deterministic):
+            yield
 
     def _scores(
         self, pixels: np.ndarray, grid: Grid, names: Sequence[str], settings: MapSettings
@@ -100,7 +105,7 @@ class Predictor(MapMaker):
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """{name: (n,)}, {name: (n, S, S)} of patches (n, S, S, C)."""
         x = self.preprocess.tensor(patches).to(self.device)
-        with self._autocast(settings):
+        with self._arithmetic(settings):
             scores = self.detector.scores(x, names)
         return (
             {name: value.cpu().numpy() for name, value in scores.patch.items()},

@@ -16,7 +16,7 @@ from torch import Tensor
 from inspect_gan.base_inspector import to_image
 from inspect_gan.config import Config, DataSettings, differences
 from inspect_gan.errors import CannotResume, InspectGanError, printable
-from inspect_gan.hardware import free_memory, is_out_of_memory, resolve_device
+from inspect_gan.hardware import deterministic, free_memory, is_out_of_memory, resolve_device
 from inspect_gan.imaging import Image, make_folder, to_samples
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.locks import locked
@@ -112,7 +112,7 @@ def fit_run(
         console.print(_summary(facts, config))
         if resume and not begun:
             console.print(f"{out} has no checkpoint yet: the training begins")
-        with _memory_errors(out, config):
+        with _memory_errors(out, config), deterministic(config.training.deterministic):
             _train(sources, facts, config, out, begun, console)
 
 

@@ -34,7 +34,7 @@ class Server:
         )
 
     def __call__(self, *arguments: object, **options: Any) -> dict[str, Any]:
-        """options: kill_after, at, kind."""
+        """options: kill_after, at, kind, python, cell."""
         assert self._process.stdin is not None and self._process.stdout is not None
         request = {"arguments": [str(argument) for argument in arguments], **options}
         self._process.stdin.write(json.dumps(request) + "\n")

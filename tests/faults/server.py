@@ -2,8 +2,10 @@
 
 Start it with the name of a pipe's ends as standard input and output: one request, one answer, a line of JSON each.
 
-Request: arguments of `inspect-gan`; kill_after: seconds until SIGKILL, or null; at: number of the file operation at
-which `kind` happens, or null; kind: "kill", or the name of an errno that this and all later operations raise.
+Request: arguments of `inspect-gan`, or of a cell of a sweep where `cell` is true; python: a program that a sweep is to
+start for its cells in place of Python, or null; kill_after: seconds until SIGKILL, or null; at: number of the file
+operation at which `kind` happens, or null; kind: "kill", or the name of an errno that this and all later operations
+raise.
 Answer: code as of `subprocess`, operations: how many there were, output: both streams, seconds.
 
 An operation is an open for writing, a write (half of the bytes arrive), a sync, a rename, a removal, a new folder.
@@ -19,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 WRITING = set("wax+")
@@ -90,14 +93,19 @@ class Raw(io.FileIO):
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as count:
+        parent_lives, parent = os.pipe()  # a cell ends with its parent, which it knows by its standard input
         child = os.fork()
         if child == 0:
+            os.close(parent)
+            os.dup2(parent_lives, 0)
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
             work(request, count.fileno())
         started = time.monotonic()
         code = wait(child, request.get("kill_after"))
         seconds = time.monotonic() - started
+        os.close(parent)
+        os.close(parent_lives)
         for file in (output, count):
             file.seek(0)
         return {
@@ -115,11 +123,9 @@ def work(request: dict[str, Any], count: int) -> None:
         if "file_size" in request:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
+        sys.executable = request.get("python") or sys.executable
         Faults(request.get("at"), request.get("kind", "kill"), count).install()
-        from inspect_gan.tools.cli import main
-
-        main(request["arguments"])
-        code = 0
+        code = command(request)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except BaseException:
@@ -130,6 +136,16 @@ def work(request: dict[str, Any], count: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def command(request: dict[str, Any]) -> int:
+    from inspect_gan.ablation.cell import main as cell
+    from inspect_gan.tools.cli import main
+
+    if request.get("cell"):
+        return cell(Path(*request["arguments"]))
+    main(request["arguments"])
+    return 0
 
 
 def wait(child: int, kill_after: float | None) -> int:
@@ -151,6 +167,7 @@ def main() -> None:
     import torch
     import torchvision.utils  # noqa: F401
 
+    import inspect_gan.ablation.command
     import inspect_gan.export.write
     import inspect_gan.inspection
     import inspect_gan.tools.cli

@@ -1,0 +1,145 @@
+"""Sweeps: killed at any moment, themselves or the process of a cell, they end in the tables they would have had."""
+
+import csv
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .harness import POINTS, Server, points, unfinished
+
+GRID = """\
+data:
+  fibres: {{draw: {{normal: 2, defective: 1, height: 96, width: 160}}}}
+seeds: [0{more}]
+base:
+  training: {{steps: 3, batch_size: 4, log_every: 1, checkpoint_minutes: 1e-6, precision: 32-true}}
+  detector: {{name: ganomaly, width: 4, nz: 4}}
+  data.holdout_fraction: 0.4
+  scoring: {{target_fpr: 0.2, stride: 32, precision: 32-true}}
+tricks: [input_noise]
+scores: [default]
+"""
+# In place of a cell's process: does not train, has an outcome that tells the cells apart.
+STAND_IN = """\
+#!{python}
+import sys, time
+from pathlib import Path
+from inspect_gan.ablation.cell import main
+from inspect_gan.ablation.folder import Outcome
+
+def work(folder):
+    time.sleep(0.1)
+    value = int(folder.path.name, 16) / 16 ** len(folder.path.name)
+    return Outcome("done", None, {{"enc_mse": {{"pixel_auroc": value}}}})
+
+sys.exit(main(Path(sys.argv[-1]), work))
+"""
+USED = ("attempts", "seconds", "peak_mb")
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    path = tmp_path / "stand_in"
+    path.write_text(STAND_IN.format(python=sys.executable))
+    path.chmod(0o755)
+    return path
+
+
+def sweep(folder: Path, out: Path, more: str = ", 1") -> list[object]:
+    grid = folder / "grid.yaml"
+    grid.write_text(GRID.format(more=more))
+    return ["ablate", grid, "--out", out, "--workers", 2]
+
+
+def content(out: Path) -> dict[str, Any]:
+    """The results but for what the cells used, the drawn images, and which other files there are."""
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{name: value for name, value in row.items() if name not in USED} for row in csv.DictReader(file)]
+    files = [path for path in out.rglob("*") if path.is_file()]
+    # TensorBoard's are named after the time.
+    names = sorted(str(path.relative_to(out)).partition("tfevents")[0] for path in files)
+    return {"rows": rows, "names": names, **{path.name: path.read_bytes() for path in files if "data" in path.parts}}
+
+
+def finish(
+    server: Server, command: list[object], python: Path, out: Path, wanted: dict[str, Any], what: object
+) -> None:
+    """The same command again."""
+    answer = server(*command, python=str(python))
+    assert answer["code"] == 0, (what, answer)
+    assert "Traceback" not in answer["output"], (what, answer)
+    assert content(out) == wanted, what
+    assert not unfinished(out), what
+
+
+@pytest.fixture
+def whole(server: Server, python: Path, tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an undisturbed sweep leaves, and the server's answer to it."""
+    out = tmp_path / "whole"
+    answer = server(*sweep(tmp_path, out), python=str(python))
+    assert answer["code"] == 0, answer
+    wanted = content(out)
+    assert len({row["pixel_auroc"] for row in wanted["rows"]}) == 4
+    return wanted, answer
+
+
+def test_killed_at_file_operations(
+    server: Server, python: Path, whole: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    wanted, undisturbed = whole
+    killed = 0
+    tried = points(undisturbed["operations"], few=4)
+    for at in tried:
+        out = tmp_path / "out"
+        command = sweep(tmp_path, out)
+        killed += server(*command, python=str(python), at=at, kind="kill")["code"] == -9
+        finish(server, command, python, out, wanted, at)
+        shutil.rmtree(out)
+    assert killed >= len(tried) - 1  # how often it notes what cells use depends on time
+
+
+def test_killed_several_times_at_random_moments(
+    server: Server, python: Path, whole: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    wanted, undisturbed = whole
+    rng = random.Random(2)
+    for number in range(POINTS or 1):
+        out = tmp_path / "out"
+        command = sweep(tmp_path, out)
+        for _ in range(3):
+            server(*command, python=str(python), kill_after=rng.uniform(0, undisturbed["seconds"]))
+        finish(server, command, python, out, wanted, number)
+        shutil.rmtree(out)
+
+
+def test_cells_killed_at_file_operations(server: Server, tmp_path: Path) -> None:
+    """A cell that trains and measures; a sweep would start it again in the same folder."""
+    made, out = tmp_path / "made", tmp_path / "out"
+    # Cells that fail at once leave the images, the plan, and folders in which nothing is done yet.
+    server(*sweep(tmp_path, made, ""), python="/bin/false")
+    cell = min((made / "cells").iterdir()).relative_to(made)
+    (made / cell / "result.json").unlink()
+
+    def work(**options: Any) -> dict[str, Any]:
+        return server(out / cell, cell=True, **options)
+
+    def found() -> dict[str, bytes]:
+        files = [out / cell / name for name in ("outcome.json", "run/weights.safetensors", "run/calibration.json")]
+        return {path.name: path.read_bytes() for path in (*files, *(out / "baselines").iterdir())}
+
+    shutil.copytree(made, out)
+    undisturbed = work()
+    assert undisturbed["code"] == 0, undisturbed
+    wanted = found()
+    for at in points(undisturbed["operations"], few=3):
+        shutil.rmtree(out)
+        shutil.copytree(made, out)
+        assert work(at=at, kind="kill")["code"] in (-9, 0), at
+        again = work()
+        assert again["code"] == 0, (at, again)
+        assert "Traceback" not in again["output"], (at, again)
+        assert found() == wanted, at
