@@ -97,15 +97,17 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     if first:
         write_baselines(sweep, digest, {row["score"]: _numbers(row) for row in rows if row["baseline"]})
     scores = {row["score"]: _numbers(row) for row in rows if not row["baseline"]}
-    scores[metrics["score"]] |= _found(metrics["coverage"])
+    scores[metrics["score"]] |= _found(metrics)
     return Outcome("done", scores=scores)
 
 
-def _found(coverage: dict[str, Any]) -> dict[str, float | None]:
-    """Of the coverage in metrics.json the shares of the defects that are covered by half or more: at 5 % pixel false
-    alarms, all and by the area in px from which a class goes on; at the calibrated threshold, with its false alarms."""
+def _found(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """Of metrics.json the shares of the defects that are covered by half or more: at 5 % pixel false alarms, all and by
+    the area in px from which a class goes on; at the calibrated threshold, with its false alarms, in all images and in
+    those without defects."""
     from inspect_gan.evaluation.coverage import SIZE_EDGES
 
+    coverage = metrics["coverage"]
     calibrated = coverage["at_calibrated_threshold"]
     return {
         "coverage": coverage["share_above_half"],
@@ -115,6 +117,7 @@ def _found(coverage: dict[str, Any]) -> dict[str, float | None]:
         },
         "calibrated_coverage": calibrated["share_above_half"],
         "calibrated_fpr": calibrated["pixel_false_alarm_rate"],
+        "calibrated_fpr_good": metrics["operating_point"]["fpr_of_good_images"],
     }
 
 

@@ -33,8 +33,8 @@ COVERAGE_FPR = 0.05
 class ImageOutcome:
     """One test image under the run's score at its calibrated threshold.
 
-    peak: highest value of the map. regions_above: connected regions above the threshold; listed: those of them that an
-    inspection would list. verdict: of the inspection.
+    peak: highest value of the map. pixels: of the map; pixels_above: those above the threshold. regions_above:
+    connected regions above it; listed: those of them that an inspection would list. verdict: of the inspection.
     """
 
     sample: Sample
@@ -42,6 +42,8 @@ class ImageOutcome:
     pixel_auroc: float
     pixel_ap: float
     peak: float
+    pixels: int
+    pixels_above: int
     regions_above: int
     listed: int
     verdict: Verdict
@@ -72,6 +74,13 @@ class Evaluation:
     def result(self) -> ScoreResult:
         """Of the run's score."""
         return next(result for result in self.results if result.score == self.score)
+
+    @property
+    def fpr_of_good_images(self) -> float:
+        """Share of the pixels above the calibrated threshold in images without defects, NaN without such images. In
+        others a map also exceeds it around a defect, as far as patches see the defect."""
+        good = [image for image in self.images if not image.defective]
+        return sum(image.pixels_above for image in good) / sum(image.pixels for image in good) if good else float("nan")
 
     @property
     def defect_pixels(self) -> float:
@@ -263,6 +272,8 @@ def _outcome(
         pixel_auroc=curve.auroc(),
         pixel_ap=curve.average_precision(),
         peak=float(units.max()),
+        pixels=units.size,
+        pixels_above=int((units > THRESHOLD).sum()),
         regions_above=len(measure(units)),
         listed=len(regions),
         verdict=worst([region.verdict for region in regions]),

@@ -38,6 +38,7 @@ def record(evaluation: Evaluation, calibration: Calibration, header: Mapping[str
                 "origin": calibration.origin,
                 "target_fpr": calibration.target_fpr,
                 "fpr": calibrated.fpr,
+                "fpr_of_good_images": evaluation.fpr_of_good_images,
                 **calibrated.pixels._asdict(),
             },
             "coverage": {
@@ -133,8 +134,13 @@ def _lines(evaluation: Evaluation, run: str) -> Iterator[str]:
 def _operating_point(evaluation: Evaluation) -> Iterator[str]:
     calibrated, at_fpr = evaluation.calibrated, evaluation.coverage
     found = calibrated.pixels
+    of_good = (
+        ""
+        if np.isnan(evaluation.fpr_of_good_images)
+        else f" ({_percent(evaluation.fpr_of_good_images)} in normal images)"
+    )
     yield (
-        f"Pixels of {evaluation.score} at the calibrated threshold: {_percent(calibrated.fpr)} false alarms, "
+        f"Pixels of {evaluation.score} at the calibrated threshold: {_percent(calibrated.fpr)} false alarms{of_good}, "
         f"precision {cell(found.precision)}, recall {cell(found.recall)}, F1 {cell(found.f1)}."
     )
     if not len(at_fpr.values):

@@ -50,13 +50,15 @@ def test_a_cell_goes_on_where_it_stood(tmp_path: Path, capsys: pytest.CaptureFix
     assert first.status == "done"
     assert steps(folder) == [1, 2, 3]
     assert set(first.scores) == {"enc_mse", "res_ssim"}
-    coverage = json.loads((folder.path / "evaluation" / "metrics.json").read_text())["coverage"]
+    metrics = json.loads((folder.path / "evaluation" / "metrics.json").read_text())
+    coverage = metrics["coverage"]
     own = first.scores["res_ssim"]
     assert own["coverage"] == coverage["share_above_half"] is not None
     assert [own[f"coverage_from_{edge}"] for edge in (0, 200, 800, 3200)] == [
         size["share_above_half"] for size in coverage["by_size"]
     ]
     assert own["calibrated_fpr"] == coverage["at_calibrated_threshold"]["pixel_false_alarm_rate"]
+    assert own["calibrated_fpr_good"] == metrics["operating_point"]["fpr_of_good_images"] is not None
     assert "coverage" not in first.scores["enc_mse"]  # counted of one map alone
     measured = baselines(tmp_path / "out", folder.identity()["data"])
     assert measured is not None

@@ -25,7 +25,7 @@ def evaluation_of(pairs: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> E
         cv2.imwrite(str(truth), mask.astype(np.uint8) * 255)
         write_tiff(map_file(folder, number), units)
         sample = Sample(image, truth, bool(mask.any()), "")
-        outcomes.append(ImageOutcome(sample, int(mask.sum()), 0.5, 0.5, 1.0, 0, 0, Verdict.OK))
+        outcomes.append(ImageOutcome(sample, int(mask.sum()), 0.5, 0.5, 1.0, units.size, 0, 0, 0, Verdict.OK))
     coverage = defect_coverage(pairs, [1.0])[0]
     return Evaluation("res_l1", tuple(outcomes), (), coverage, coverage, ScoreCurve(), ScoreCurve(), {})
 

@@ -97,6 +97,7 @@ def test_evaluate_at_the_calibrated_threshold(
     assert point["precision"] == pytest.approx(precision_score(pixels, flagged))
     assert point["f1"] == pytest.approx(f1_score(pixels, flagged))
     assert point["fpr"] == pytest.approx(flagged[~pixels].mean())
+    assert point["fpr_of_good_images"] == pytest.approx((maps["normal.png"] > 1).mean()) != point["fpr"]
     others = [maps[name].max() for name in maps if name != "normal.png"]
     assert metrics["image_level"]["auroc"] == pytest.approx(
         np.mean([(peak > maps["normal.png"].max()) + (peak == maps["normal.png"].max()) / 2 for peak in others])
