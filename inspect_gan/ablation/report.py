@@ -12,6 +12,8 @@ from inspect_gan.ablation.figures import effects_figure
 from inspect_gan.ablation.folder import CELLS, EVALUATION, LOG, RUN
 from inspect_gan.ablation.plan import Cell
 from inspect_gan.ablation.statistics import Difference, differences
+from inspect_gan.errors import writing
+from inspect_gan.events import quiet_writers
 from inspect_gan.imaging import atomic_bytes, atomic_text
 from inspect_gan.reporting.html import templates
 
@@ -76,8 +78,8 @@ def _hparams(folder: Path, found: Collected) -> None:
             if value is not None
         }
         if metrics:
-            with SummaryWriter(str(folder / cell.id)) as writer:
-                settings = {"data": cell.data, "seed": cell.seed, **cell.labels}
+            settings = {"data": cell.data, "seed": cell.seed, **cell.labels}
+            with writing(folder), quiet_writers(), SummaryWriter(str(folder / cell.id)) as writer:
                 writer.add_hparams(settings, metrics, run_name=".")
 
 

@@ -1,10 +1,9 @@
 """What a person sees of a running training: progress, losses on disk, TensorBoard."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from inspect_gan.detector import Detector
 from inspect_gan.errors import InspectGanError, writing
+from inspect_gan.events import quiet_writers
 from inspect_gan.imaging import atomic_text
 
 PLAIN_EVERY_SECONDS = 10.0
@@ -32,7 +32,7 @@ class Monitor:
         self._stats = run / "stats.jsonl"
         self._tb_folder = run / "tb"
         self._writer: SummaryWriter | None = None
-        self._hook = threading.excepthook
+        self._held = ExitStack()
         self._console = console
         self._bar = (
             Progress(
@@ -59,8 +59,7 @@ class Monitor:
             atomic_text(self._stats, "".join(line + "\n" for line in kept))
         elif self._stats.exists():  # opening a pipe would wait for ever
             raise InspectGanError(f"{self._stats} is not a file: remove it")
-        self._hook = threading.excepthook
-        threading.excepthook = self._on_thread_error
+        self._held.enter_context(quiet_writers())
         with writing(self._tb_folder):
             self._writer = SummaryWriter(str(self._tb_folder), purge_step=ticks + 1)
 
@@ -130,12 +129,7 @@ class Monitor:
                 with self._events() as events:
                     events.close()
         finally:
-            threading.excepthook = self._hook
-
-    def _on_thread_error(self, args: threading.ExceptHookArgs) -> None:
-        """TensorBoard's thread hands its error to the next one who writes, who reports it: no traceback beside that."""
-        if not type(args.thread).__module__.startswith("tensorboard."):
-            self._hook(args)
+            self._held.close()
 
     @contextmanager
     def _events(self) -> Iterator[SummaryWriter]:

@@ -116,6 +116,21 @@ def test_killed_several_times_at_random_moments(
         shutil.rmtree(out)
 
 
+def test_a_full_disk_is_one_sentence(
+    server: Server, python: Path, whole: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    wanted, undisturbed = whole
+    for at in points(undisturbed["operations"] - 10, few=3):  # how many there are depends on time
+        out = tmp_path / "out"
+        command = sweep(tmp_path, out)
+        answer = server(*command, python=str(python), at=at, kind="ENOSPC")
+        assert answer["code"] == 2, (at, answer)
+        assert answer["output"].splitlines()[-1].startswith("error: "), (at, answer)
+        assert "Traceback" not in answer["output"], (at, answer)
+        finish(server, command, python, out, wanted, at)
+        shutil.rmtree(out)
+
+
 def test_cells_killed_at_file_operations(server: Server, tmp_path: Path) -> None:
     """A cell that trains and measures; a sweep would start it again in the same folder."""
     made, out = tmp_path / "made", tmp_path / "out"
