@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from inspect_gan.objectives.base import Critic, gradient_norm
 from inspect_gan.objectives.game import Game, with_total
-from inspect_gan.patches.drawn import draw_defects
+from inspect_gan.patches.drawn import ELONGATION, draw_defects
 from inspect_gan.settings import Settings
 from inspect_gan.statistics import statistics_kept
 
@@ -59,13 +59,15 @@ class PenaltySettings(Settings):
     """The penalty distribution t of RCGAN (Yang, Bozchalooi & Darve 2020, eq. 4): patches x_t that D learns to reject.
 
     penalty: distribution of each pixel of x_t: "normal" N(0, 1), "normal2" N(0, 2) (variance 2), "uniform" U(-1, 1);
-    "drawn": the patches of the batch with drawn defects. clip_t: cut x_t to the range of a patch, [-1, 1]. critic: D
-    judges whole patches or every pixel; one of pixels is told which of them were drawn and takes the others for real.
+    "drawn": the patches of the batch with drawn defects. drawn_elongation: how many times as long as wide those may be;
+    16 for scratches and cracks. clip_t: cut x_t to the range of a patch, [-1, 1]. critic: D judges whole patches or
+    every pixel; one of pixels is told which of them were drawn and takes the others for real.
     pen_w: weight of the penalty's terms; drawn pixels have none beside the real ones.
     """
 
     penalty: PenaltyName = "none"
     pen_w: float = Field(1.0, ge=0)
+    drawn_elongation: float = Field(ELONGATION, ge=1, le=64)
     clip_t: bool = False
     critic: Literal["patch", "pixels"] = "patch"
 
@@ -80,7 +82,7 @@ class PairPenaltySettings(PenaltySettings):
 def penalty_samples(x: Tensor, settings: PenaltySettings) -> Tensor:
     """x_t ~ t with the shape of x (B, C, S, S) and on its device; of noise the pixels are independent."""
     if settings.penalty == "drawn":
-        return draw_defects(x)[0]
+        return draw_defects(x, elongation=settings.drawn_elongation)[0]
     if settings.penalty == "uniform":
         return torch.rand_like(x) * 2 - 1
     x_t = torch.randn_like(x) * (math.sqrt(2) if settings.penalty == "normal2" else 1.0)
@@ -108,7 +110,7 @@ def critic_losses(
         return [x] if code is None else [x, code()]
 
     if settings.penalty == "drawn" and settings.critic == "pixels":
-        out, rejected = _pixels(critic, x, fake, encoder)
+        out, rejected = _pixels(critic, x, fake, encoder, settings.drawn_elongation)
         terms = {"adversarial": weight * game.d_pixels(out, rejected)}
         if game.objective.regularised:
             terms |= game.regulariser(critic, real(), fake(len(x)))
@@ -120,14 +122,14 @@ def critic_losses(
 
 
 def _pixels(
-    critic: nn.Module, x: Tensor, fake: Callable[[int], Sequence[Tensor]], encoder: nn.Module | None
+    critic: nn.Module, x: Tensor, fake: Callable[[int], Sequence[Tensor]], encoder: nn.Module | None, elongation: float
 ) -> tuple[Tensor, Tensor]:
     """Raw outputs for every pixel of drawn defects, some with generated content, and whether it is to be rejected, both
     (B, 1, S, S). D learns to tell real, generated and drawn pixels within one image: whole generated patches, among the
     others or in passes of their own, would shift the statistics that batch normalisation keeps for scoring."""
     # Two at least: a generator that normalises a batch of one at 1x1 has nothing to normalise by.
     n = min(max(round(GENERATED * len(x)), 2), len(x))
-    x_t, opacity = draw_defects(x, generated=fake(n)[0].float())
+    x_t, opacity = draw_defects(x, generated=fake(n)[0].float(), elongation=elongation)
     encoders = _encoders(encoder)
     with statistics_kept(*encoders):
         return critic(x_t, *(e(x_t) for e in encoders)), opacity > VISIBLE

@@ -17,28 +17,33 @@ from torch.nn import functional as F
 
 # Share of the spots that show the texture of another patch.
 FOREIGN = 0.2
+# How many times as long as wide a spot may be.
+ELONGATION = 2.5
 # Random fields are cut from a few large ones: side and, in px, the Gaussian scales of their grain.
 FIELD = 768
 SCALES = (0.6, 0.9, 1.3, 2.0, 3.0, 4.5, 7.0, 10.0)
 
 
-def draw_defects(x: Tensor, share: float = 1.0, generated: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def draw_defects(
+    x: Tensor, share: float = 1.0, generated: Tensor | None = None, elongation: float = ELONGATION
+) -> tuple[Tensor, Tensor]:
     """Patches with defects drawn on them, and where.
 
     x: (B, C, S, S) in [-1, 1]. share: of the patches that get one or two spots, the others stay as they are. generated:
     (n, C, S, S), patches that a generator made; the spots on the first n of x show what lies there in them, as in the
-    CutMix of U-Net discriminators (Schönfeld et al., CVPR 2020). Returns patches of the same shape and range and the
-    opacity of what was drawn, (B, 1, S, S) in [0, 1]. Draws from torch's global generator.
+    CutMix of U-Net discriminators (Schönfeld et al., CVPR 2020). elongation: how many times as long as wide a spot may
+    be before its outline wobbles; with 16 there are scratches 2 px wide. Returns patches of the same shape and range
+    and the opacity of what was drawn, (B, 1, S, S) in [0, 1]. Draws from torch's global generator.
     """
-    first, opacity = _spot(x, generated)
-    second, more = _spot(first, generated)
+    first, opacity = _spot(x, generated, elongation)
+    second, more = _spot(first, generated, elongation)
     lots = torch.rand(len(x), 1, 1, 1, device=x.device)
     twice, any_at_all = lots < share / 2, lots < share
     opacity = torch.where(twice, torch.maximum(opacity, more), opacity * any_at_all)
     return torch.where(twice, second, torch.where(any_at_all, first, x)), opacity
 
 
-def _spot(x: Tensor, generated: Tensor | None) -> tuple[Tensor, Tensor]:
+def _spot(x: Tensor, generated: Tensor | None, elongation: float) -> tuple[Tensor, Tensor]:
     """One spot on each patch and its opacity."""
     size = x.shape[-1]
     radius = _between(x, 4.0, size / 3.5, log=True)
@@ -51,7 +56,7 @@ def _spot(x: Tensor, generated: Tensor | None) -> tuple[Tensor, Tensor]:
     fill = torch.where(_between(x, 0, 1) < FOREIGN, _foreign(x), fill)
     if generated is not None:
         fill = torch.cat([generated, fill[len(generated) :]])
-    opacity = _outline(x, radius)
+    opacity = _outline(x, radius, elongation)
     # Half of the spots lie below what is brighter than some grey: behind the fibres, not before them.
     behind = torch.sigmoid((_between(x, -0.6, 0.8) - x.mean(1, keepdim=True)) * 10)
     opacity = torch.where(_between(x, 0, 1) < 0.5, opacity * behind, opacity)
@@ -70,12 +75,12 @@ def _foreign(x: Tensor) -> Tensor:
     return (other + _between(x, -0.3, 0.3)).clamp(-1, 1)
 
 
-def _outline(x: Tensor, radius: Tensor) -> Tensor:
+def _outline(x: Tensor, radius: Tensor, elongation: float) -> Tensor:
     """A wobbly ellipse somewhere on the patch, (B, 1, S, S) in [0, 1], with a soft edge."""
     size = x.shape[-1]
     axis = torch.arange(size, device=x.device, dtype=torch.float32)
     down, right = axis[:, None] - _between(x, 0, size), axis - _between(x, 0, size)
-    turn, stretch = _between(x, 0, math.pi), _between(x, 0.63, 1.6, log=True)
+    turn, stretch = _between(x, 0, math.pi), _between(x, elongation**-0.5, elongation**0.5, log=True)
     along = (right * turn.cos() + down * turn.sin()) / stretch
     across = (down * turn.cos() - right * turn.sin()) * stretch
     distance = (along.square() + across.square()).sqrt() / radius

@@ -63,11 +63,14 @@ def test_drawn_penalty_of_pixels_is_one_pass(monkeypatch: pytest.MonkeyPatch) ->
     opacity = torch.zeros(8, 1, 32, 32)
     opacity[..., :8] = 0.9  # drawn: a quarter
     opacity[..., 8:16] = 0.1  # hardly to be seen
-    monkeypatch.setattr(penalties, "draw_defects", lambda x, generated: (x - generated.sum(), opacity))
+    monkeypatch.setattr(
+        penalties, "draw_defects", lambda x, generated, elongation: (x - generated.sum() + elongation, opacity)
+    )
     critic = Recorder(1.0, pixels=True)
-    losses = critic_losses(game(), critic, REAL, shown, PenaltySettings(penalty="drawn", critic="pixels"))
+    settings = PenaltySettings(penalty="drawn", critic="pixels", drawn_elongation=16)
+    losses = critic_losses(game(), critic, REAL, shown, settings)
     ((seen,),) = critic.seen
-    assert torch.equal(seen, REAL - FAKE[:2].sum())  # a quarter of eight
+    assert torch.equal(seen, REAL - FAKE[:2].sum() + 16)  # a quarter of eight
     expected = 0.25 * softplus(1.0) + 0.75 * softplus(-1.0)
     assert losses["adversarial"].item() == pytest.approx(expected, rel=1e-6)
     assert losses["total"].item() == losses["adversarial"].item()

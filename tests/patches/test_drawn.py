@@ -1,5 +1,7 @@
 """Defects drawn on normal patches."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +32,23 @@ def test_most_patches_get_a_visible_defect_and_none_is_covered_whole() -> None:
     covered = (opacity > 0.3).float().mean(dim=(1, 2, 3))
     assert (covered > 0).float().mean() > 0.8
     assert 0.02 < covered.mean() < 0.3
+
+
+def test_spots_are_as_long_as_wanted() -> None:
+    def spots(elongation: float) -> np.ndarray:
+        """Length and width in px of all there are."""
+        torch.manual_seed(0)
+        _, opacity = draw_defects(torch.zeros(400, 1, 64, 64), elongation=elongation)
+        masks = (opacity[:, 0] > 0.3).numpy().astype(np.uint8)
+        outlines = [one for mask in masks for one in cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]]
+        sides = [cv2.minAreaRect(one)[1] for one in outlines if len(one) > 15]
+        return np.sort(np.array(sides), axis=1).T
+
+    (width, length), (long_width, long_length) = spots(2.5), spots(16.0)
+    assert (length > 3 * width).mean() < 0.05  # a wobble can do so
+    assert (long_length > 3 * long_width).mean() > 0.3
+    assert not ((length > 16) & (width < 4)).any()
+    assert ((long_length > 16) & (long_width < 4)).mean() > 0.03  # scratches
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
