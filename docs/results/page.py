@@ -69,14 +69,22 @@ def scores() -> Iterator[list[str]]:
 
 
 def surfaces() -> Iterator[list[str]]:
-    found = rows(HERE / "surfaces")
-    yield ["surface", "", "n", *METRICS.values()]
-    for data in dict.fromkeys(row["data"] for row in found):
-        mine = [row for row in found if row["data"] == data and row["coverage"]]
-        yield [data, f"**`{mine[0]['detector']}`**, `{mine[0]['score_name']}`", str(len(mine)), *cells(mine)]
-        for row in found:
-            if row["data"] == data and row["status"] == "baseline" and row["score"] in NOTHING:
-                yield [data, f"{row['score']} (no learning)", "", *cells([row])]
+    """On each surface the default recipe in its 20 minutes, all recipes in six, and what learns nothing; best first."""
+    minutes = {"surfaces": "20", "surfaces_recipes": "6"}
+    found = [(minutes[sweep], row) for sweep in minutes for row in rows(HERE / sweep)]
+    yield ["surface", "detector", "score", "minutes", "n", *METRICS.values(), "image AUROC"]
+    for data in dict.fromkeys(row["data"] for _, row in found):
+        groups: dict[tuple[str, ...], list[Row]] = {}
+        for spent, row in found:
+            if row["data"] != data:
+                continue
+            if row["coverage"]:  # defects are counted for the score of the recipe
+                groups.setdefault((f"**`{row['detector']}`**", f"`{row['score_name']}`", spent), []).append(row)
+            elif row["status"] == "baseline" and row["score"] in NOTHING:  # the same in every sweep
+                groups[f"{row['score']} (no learning)", "", ""] = [row]
+        for label, mine in sorted(groups.items(), key=lambda group: -average(group[1])):
+            count = str(len(mine)) if label[1] else ""
+            yield [data, *label, count, *cells(mine), cell(mine, "image_auroc")]
 
 
 def peer() -> Row:
