@@ -43,7 +43,7 @@ setup(
         "numpy",
         "pydantic>=2.4",
         "PyYAML>=5.4",
-        "typer",
+        "typer>=0.16",
         "rich",
         "safetensors",
         "tensorboard",

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -157,12 +158,13 @@ def _bound_memory() -> None:
     import onnxruntime
 
     left = memory_left()
-    onnxruntime.create_and_register_allocator(
-        onnxruntime.OrtMemoryInfo(
-            "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-        ),
-        onnxruntime.OrtArenaCfg({"max_mem": 0 if math.isinf(left) else int(left / 2)}),  # 0: without end
-    )
+    with suppress(RuntimeError):  # of versions that keep the allocator another package registered in this process
+        onnxruntime.create_and_register_allocator(
+            onnxruntime.OrtMemoryInfo(
+                "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+            ),
+            onnxruntime.OrtArenaCfg({"max_mem": 0 if math.isinf(left) else int(left / 2)}),  # 0: without end
+        )
 
 
 def run_session(session: Any, patches: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ def colours(name: str = "viridis") -> np.ndarray:
 
     Perceptually uniform, readable without colour vision, and viridis is free of the red and amber of the contours.
     """
-    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8), COLOUR_MAPS[name])
+    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], COLOUR_MAPS[name])
     table: np.ndarray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)[0]
     table.setflags(write=False)
     return table

@@ -81,7 +81,7 @@ def test_a_defect_larger_than_a_tile_is_shown_whole_and_no_defect_is_said(tmp_pa
     green = page[:TILE, :TILE, 1].astype(int) - page[:TILE, :TILE, 0]
     assert np.ptp(np.nonzero(green > 20)[1]) > 0.9 * TILE
     without = evaluation_of([empty()], tmp_path)
-    assert (sheet(misses(without), without, tmp_path, read) == 0).any()  # a word, not a blank page
+    assert np.ptp(sheet(misses(without), without, tmp_path, read)) > 150  # a word, not a blank page
 
 
 def test_the_gallery_shows_image_map_and_truth_of_images_with_defects(tmp_path: Path) -> None:

@@ -197,10 +197,8 @@ def test_a_graph_without_end_is_stopped(exported: Path, tmp_path: Path, monkeypa
         open_inspector(tmp_path / "loop.onnx").inspect(texture(8))
 
 
-def test_a_graph_takes_no_more_memory_than_is_left(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    megabytes = 10**6
+def test_a_graph_takes_no_more_memory_than_is_left(exported: Path, tmp_path: Path) -> None:
+    write_png(tmp_path / "image.png", texture(8))
     model = onnx.load(exported)
     last = model.graph.node[-1]
     (result,) = (name for name in last.output if name == "res_ssim")
@@ -210,14 +208,20 @@ def test_a_graph_takes_no_more_memory_than_is_left(
     model.graph.node.append(onnx.helper.make_node("Expand", ["once", "times"], ["often"]))
     model.graph.node.append(onnx.helper.make_node("ReduceMax", ["often", "first"], ["res_ssim"], keepdims=0))
     onnx.save(model, tmp_path / "large.onnx")
-    scorer._bound_memory.cache_clear()
-    try:
-        monkeypatch.setattr(scorer, "memory_left", lambda: 300 * megabytes)
-        with pytest.raises(InspectGanError, match=r"needs more memory for 64 patches than is left"):
-            open_inspector(tmp_path / "large.onnx").inspect(texture(8))
-        open_inspector(exported).inspect(texture(8))
-    finally:
-        scorer._bound_memory.cache_clear()
+    code = (  # in a process of its own, as the limit is of the whole process
+        "import sys; from inspect_gan.export import scorer; from inspect_gan.inspection import open_inspector\n"
+        "scorer.memory_left = lambda: 300e6\n"
+        "from pathlib import Path; graph, image = map(Path, sys.argv[1:])\n"
+        "try: open_inspector(graph).inspect(image)\n"
+        "except scorer.InspectGanError as error: sys.exit(str(error))"
+    )
+
+    def inspect(graph: Path) -> str:
+        arguments = [sys.executable, "-c", code, str(graph), str(tmp_path / "image.png")]
+        return subprocess.run(arguments, capture_output=True, text=True, check=False).stderr
+
+    assert "needs more memory for 64 patches than is left" in inspect(tmp_path / "large.onnx")
+    assert inspect(exported) == ""
 
 
 def test_a_graph_that_scores_otherwise_is_not_written(
