@@ -5,13 +5,19 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: demo test check site benchmark clean
+.PHONY: demo test lowest check site benchmark clean
 
 demo: $(READY)
 	$(BIN)/inspect-gan demo --out demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# The tests with the oldest versions that are supported, in an environment of its own.
+lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/lowest.txt --editable ".[dev]"
+	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS)
 
 # Type checking needs the packages as they are installed: a folder of links puts models, datasets and tools in place.
 check: $(READY)
@@ -36,4 +42,4 @@ $(READY): setup.py pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo site build *.egg-info
+	rm -rf $(VENV) $(VENV)-lowest demo site build *.egg-info

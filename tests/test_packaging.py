@@ -3,9 +3,12 @@
 import subprocess
 import sys
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parent.parent
 PROBE = (
@@ -85,6 +88,23 @@ def test_wheel_names_its_licence_and_brings_its_text(wheel: Path) -> None:
     assert "License-Expression: MIT\n" in metadata
     assert "License-File: LICENSE\n" in metadata
     assert licence == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_oldest_versions_that_are_tried_are_the_lower_bounds(wheel: Path) -> None:
+    lines = (ROOT / "tests" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    tried = dict(line.split("==") for line in lines if not line.startswith("#"))
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        metadata = Parser().parsestr(archive.read(name).decode())
+    bounds = {
+        one.name: specifier.version
+        for one in map(Requirement, metadata.get_all("Requires-Dist"))
+        for specifier in one.specifier
+        if specifier.operator == ">="
+    }
+    assert {"torch", "pillow", "ray"} <= bounds.keys()
+    other = {one: bound for one, bound in bounds.items() if tried[one] not in SpecifierSet(f"=={bound}.*")}
+    assert not other
 
 
 def test_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> None:
