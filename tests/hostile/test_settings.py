@@ -8,7 +8,7 @@ from hypothesis import given
 
 from inspect_gan.ablation.grid import load_grid
 from inspect_gan.config import load_config, packaged_configs
-from inspect_gan.documents import parse_json, parse_yaml, read_text
+from inspect_gan.documents import MAX_DEPTH, parse_json, parse_yaml, read_text
 from inspect_gan.errors import InspectGanError, printable
 from tests.hostile.conftest import damaged, refused, tries
 
@@ -118,3 +118,10 @@ def test_messages_are_one_line_a_terminal_has_nothing_to_obey_in() -> None:
     said = str(InspectGanError("a\nb\r\x1b[2J\x9b31m\u2028\u202e\udcff\0 é 測 [red]"))
     assert said == "a\\nb\\r\\x1b[2J\\x9b31m\\u2028\\u202e\\udcff\\x00 é 測 [red]"
     assert printable(said) == said
+
+
+def test_depth_is_counted_before_anything_is_built() -> None:
+    """PyYAML's C parser ended the process in building, before 6.0.4."""
+    assert parse_yaml("[" * MAX_DEPTH + "]" * MAX_DEPTH)[0] is not None
+    with pytest.raises(ValueError, match=r"^nested too deeply$"):
+        parse_yaml("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
