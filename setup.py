@@ -43,7 +43,7 @@ setup(
         "numpy",
         "pydantic>=2.4",
         "PyYAML>=6",
-        "typer>=0.16",
+        "typer>=0.19",
         "rich",
         "safetensors",
         "tensorboard",
@@ -55,7 +55,8 @@ setup(
         "ray": RAY,
         "docs": DOCS,
         "dev": [
-            *("pytest>=9.0.3", "pytest-xdist", "hypothesis", "scikit-learn>=1.5", "ruff", "mypy", "types-PyYAML"),
+            *("setuptools>=77", "pytest>=9.0.3", "pytest-xdist", "hypothesis", "scikit-learn>=1.5"),
+            *("ruff", "mypy", "types-PyYAML"),
             *(*EXPORT, *RAY, *DOCS),
         ],
     },
