@@ -57,6 +57,8 @@ def parse_yaml(text: str) -> tuple[Any, yaml.Node | None]:
             return None, None
         _check_aliases(node)
         return loader.construct_document(node), node
+    except RecursionError:  # aliases of aliases can lie deeper than what is written
+        raise ValueError("nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())) from error
     finally:
