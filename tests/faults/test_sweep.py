@@ -41,9 +41,9 @@ sys.exit(main(Path(sys.argv[-1]), work))
 USED = ("attempts", "seconds", "peak_mb")
 
 
-@pytest.fixture
-def python(tmp_path: Path) -> Path:
-    path = tmp_path / "stand_in"
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("python") / "stand_in"
     path.write_text(STAND_IN.format(python=sys.executable))
     path.chmod(0o755)
     return path
@@ -59,10 +59,11 @@ def content(out: Path) -> dict[str, Any]:
     """The results but for what the cells used, the drawn images, and which other files there are."""
     with (out / "results.csv").open(newline="", encoding="utf-8") as file:
         rows = [{name: value for name, value in row.items() if name not in USED} for row in csv.DictReader(file)]
-    files = [path for path in out.rglob("*") if path.is_file()]
-    # TensorBoard's are named after the time.
-    names = sorted(str(path.relative_to(out)).partition("tfevents")[0] for path in files)
-    return {"rows": rows, "names": names, **{path.name: path.read_bytes() for path in files if "data" in path.parts}}
+    files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
+    names = sorted(name.partition("tfevents")[0] for name in files)  # TensorBoard's are named after the time
+    return {"rows": rows, "names": names} | {
+        name: path.read_bytes() for name, path in files.items() if name.startswith("data/")
+    }
 
 
 def finish(
@@ -76,11 +77,14 @@ def finish(
     assert not unfinished(out), what
 
 
-@pytest.fixture
-def whole(server: Server, python: Path, tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+@pytest.fixture(scope="module")
+def whole(
+    server: Server, python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What an undisturbed sweep leaves, and the server's answer to it."""
-    out = tmp_path / "whole"
-    answer = server(*sweep(tmp_path, out), python=str(python))
+    folder = tmp_path_factory.mktemp("sweep")
+    out = folder / "whole"
+    answer = server(*sweep(folder, out), python=str(python))
     assert answer["code"] == 0, answer
     wanted = content(out)
     assert len({row["pixel_auroc"] for row in wanted["rows"]}) == 4
