@@ -128,8 +128,8 @@ class View:
 
     @cached_property
     def doubt(self) -> Tensor:
-        """How far the discriminator is from calling x real, (B,), see `Game.doubt`."""
-        return self.detector.game.doubt(self.discriminated[0])
+        """How far the discriminator is from calling x real, (B,) or (B, 1, S, S), see `Detector.doubt`."""
+        return self.detector.doubt(self.discriminated[0])
 
     @cached_property
     def features(self) -> Tensor:
@@ -287,6 +287,10 @@ class Detector(nn.Module, ABC):
         """(B, C, S, S) -> discriminator features (B, n_d)."""
         return self.discriminate(x)[1]
 
+    def doubt(self, out: Tensor) -> Tensor:
+        """The discriminator's raw outputs -> how far it is from calling x real, of the same shape; see `Game.doubt`."""
+        return self.game.doubt(out)
+
     def generate(self, n: int) -> Tensor | None:
         """n samples of the generator (n, C, S, S) in [-1, 1], None where there is no prior to sample from."""
         return None
@@ -424,7 +428,7 @@ SHARED_SCORES: dict[str, Score | Mixture] = {
     "doubt": Score(
         "doubt of the discriminator about x: -log sigmoid(D(x)) of a logit, -D(x) of a critic, else the energy",
         lambda v: v.doubt,
-        SharedNetwork(lambda d: d.patch_critic(), lambda d, out: d.game.doubt(out.squeeze(1))),
+        SharedNetwork(lambda d: d.patch_critic(), lambda d, out: d.doubt(out.squeeze(1))),
     ),
     # Lu et al., "MIM-GAN-based anomaly detection for multivariate time series data", eqs 16-21; the average over
     # overlapping patches, their eq. 21, is the stitcher's. They give no weights.

@@ -183,11 +183,10 @@ class ALAD(PriorDetector):
     def _xz_loss(self, batch: Batch) -> dict[str, Tensor]:
         def fake(n: int) -> list[Tensor]:
             z = self._z(batch)
-            x_fake = self._x_fake(batch) if n == len(z) else self.generator(z[:n])
-            return [self.game.seen(x_fake), z[:n]]
+            return [self._x_fake(batch) if n == len(z) else self.generator(z[:n]), z[:n]]
 
-        seen, code = self.game.seen(batch.x), partial(self._z_enc, batch)
-        return critic_losses(self.game, self.discriminator_xz, seen, fake, self.settings, self.encoder, code)
+        code = partial(self._z_enc, batch)
+        return critic_losses(self.game, self.discriminator_xz, batch.x, fake, self.settings, self.encoder, code)
 
     def _xx_loss(self, batch: Batch) -> dict[str, Tensor]:
         x_rec, seen = self.generator(self._z_enc(batch)), self.game.seen(batch.x)

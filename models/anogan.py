@@ -150,13 +150,8 @@ class AnoGANView(View):
     def discrimination(self) -> Tensor:
         """||f(x) - f(x')||_1 or Hce(D(x')), (B,)."""
         if self.detector.settings.disc == "ce":
-            return of_patches(self.detector.hce(self.detector.discriminator(self.x_rec)))
+            return of_patches(self.detector.doubt(self.detector.discriminator(self.x_rec)))
         return distance(self.features, self.features_rec, 1)
-
-    @cached_property
-    def doubt(self) -> Tensor:
-        """Hce(D(x)), (B,) or (B, 1, S, S)."""
-        return self.detector.hce(self.discriminated[0])
 
     def residual(self, p: int) -> Tensor:
         """||x - x'||_p, (B,)."""
@@ -262,11 +257,11 @@ class AnoGAN(LatentGAN):
             ),
         }
 
-    def hce(self, out: Tensor) -> Tensor:
-        """Raw outputs of D -> cross-entropy against "real", of the same shape."""
+    def doubt(self, out: Tensor) -> Tensor:
+        """Hce: raw outputs of D -> cross-entropy against "real", of the same shape."""
         if self.settings.hce_on == "literal":
             return F.softplus(-torch.sigmoid(self.game.towards_real(out)))
-        return self.game.doubt(out)
+        return super().doubt(out)
 
     def _least_j(self, x: Tensor) -> Tensor:
         plan = SearchPlan(self.settings.s_test_steps, self.settings.s_test_lr, tolerance=1e-4)
@@ -282,7 +277,7 @@ class AnoGAN(LatentGAN):
         def of(x: Tensor) -> Loss:
             if disc == "ce":
                 return lambda made: (
-                    (1 - weight) * distance(x, made, p) + weight * of_patches(self.hce(self.discriminator(made)))
+                    (1 - weight) * distance(x, made, p) + weight * of_patches(self.doubt(self.discriminator(made)))
                 )
             wanted = self.features(x).detach()
             return lambda made: (1 - weight) * distance(x, made, p) + weight * distance(wanted, self.features(made), 1)

@@ -171,8 +171,8 @@ class BiGAN(PriorDetector):
         return critic_losses(
             self.game,
             self.discriminator,
-            self.game.seen(batch.x),
-            lambda n: [self.game.seen(self.generator(z[:n])), z[:n]],
+            batch.x,
+            lambda n: [self.generator(z[:n]), z[:n]],
             self.settings,
             self.encoder,
             lambda: self.encoder(batch.x),

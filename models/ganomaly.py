@@ -80,7 +80,8 @@ class Ganomaly(Detector):
     code adds the feature distance to the discriminator loss as well and min-max scales scores over the test set;
     neither is in the paper and neither is done here. `adv_mode="objective"` replaces the feature term by the
     objective's generator loss on D(x'). The input-noise trick makes the autoencoder a denoiser: it puts noise on its
-    input, D sees clean patches (as in the Polimi thesis).
+    input, D sees clean patches (as in the Polimi thesis). Drawn defects are on the input of the generator's step alone:
+    what D is shown on further batches, or first, is made of patches as they are, as in scoring.
 
     Preset "thesis" (Gözgümüş): 5×5 networks with biases, spectral norm in D and both encoders, discriminator first,
     learning rates 5e-5 (G) and 1e-6 (D), adversarial term from the objective, per-sample norms ||x - x'||_1 and
@@ -207,7 +208,7 @@ class Ganomaly(Detector):
             x_rec = batch.shared.get("x_rec")
             return [self.reconstruct(self.game.seen(batch.x[:n])) if x_rec is None else x_rec[:n]]
 
-        return critic_losses(self.game, self.discriminator, batch.x, fake, self.settings, weight=0.5)
+        return critic_losses(self.game, self.discriminator, batch.x, fake, self.settings, weight=0.5, noisy=())
 
     def _after_discriminator(self, losses: Mapping[str, Tensor]) -> None:
         self.game.after_critic_step(self.discriminator)

@@ -43,8 +43,8 @@ class LatentGAN(PriorDetector):
         return critic_losses(
             self.game,
             self.discriminator,
-            self.game.seen(batch.x),
-            lambda n: [self.game.seen(self.generator(z[:n]))],
+            batch.x,
+            lambda n: [self.generator(z[:n])],
             self.settings,
         )
 

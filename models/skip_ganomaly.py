@@ -60,7 +60,8 @@ class SkipGanomaly(Detector):
     weights), the channels of D are capped like those of G, the learning rate does not decay, and scores are not
     min-max scaled over the test set. The authors' code adds the feature distance to the discriminator loss as well,
     which is not in the paper and not done here. The input-noise trick puts noise on x' as D sees it, not on x (as in
-    the Polimi thesis).
+    the Polimi thesis). Drawn defects are on the input of the generator's step alone: what D is shown on further
+    batches, or first, is made of patches as they are, as in scoring.
 
     Preset "thesis" (Gözgümüş): 5×5 networks with biases, normalised everywhere and activated before instead of after
     the skip connections branch off, dropout 0.3 before D's last layer, discriminator first, learning rates 5e-5 (G)
@@ -163,9 +164,9 @@ class SkipGanomaly(Detector):
     def _discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         def fake(n: int) -> list[Tensor]:
             x_rec = batch.shared.get("x_rec")
-            return [self.game.seen(self.generator(batch.x[:n]) if x_rec is None else x_rec[:n])]
+            return [self.generator(batch.x[:n]) if x_rec is None else x_rec[:n]]
 
-        return critic_losses(self.game, self.discriminator, batch.x, fake, self.settings)
+        return critic_losses(self.game, self.discriminator, batch.x, fake, self.settings, noisy=("generated",))
 
 
 class UNet(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import ParametrizationList
 
 from inspect_gan.objectives.base import Critic, Objective, Optimizer, Target, both, objectives
 from inspect_gan.objectives.penalties import gradient_penalty
@@ -104,6 +105,9 @@ class _Wasserstein(Objective):
         return out
 
 
+UNCLIPPED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, ParametrizationList)
+
+
 class WassersteinSettings(Settings):
     """clip: largest size of D's weights."""
 
@@ -112,7 +116,8 @@ class WassersteinSettings(Settings):
 
 @objectives.register("wgan")
 class Wasserstein(_Wasserstein):
-    """Wasserstein distance; D's weights are clipped to [-clip, clip] after each step (Arjovsky 2017, alg. 1)."""
+    """Wasserstein distance; D's weights are clipped to [-clip, clip] after each step (Arjovsky 2017, alg. 1), but those
+    under spectral normalisation, which bounds the slope already."""
 
     batch_norm_in_critic = False
     optimizers = both(Optimizer("rmsprop", 5e-5))
@@ -122,8 +127,9 @@ class Wasserstein(_Wasserstein):
     @torch.no_grad()
     def after_critic_step(self, network: nn.Module) -> None:
         for module in network.modules():
-            # Clipping the gain of a normalisation layer to 0.01 would silence the layer, not bound the slope.
-            if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
+            # Clipping the gain of a normalisation layer to 0.01 would silence the layer, not bound the slope; what a
+            # parametrisation rescales would be cut to its signs.
+            if not isinstance(module, UNCLIPPED):
                 for weight in module.parameters(recurse=False):
                     weight.clamp_(-self.settings.clip, self.settings.clip)
 

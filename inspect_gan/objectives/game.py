@@ -40,7 +40,8 @@ class Game:
     """Mean adversarial losses, scalars, of raw outputs (B,), or (B, 1, S, S) of a discriminator of pixels.
 
     epoch: counts from 0, set by the training loop; the noise schedule depends on it. signs: running mean share of
-    "real" and "fake" samples that D takes for real, which tells whether D has won; empty for energies.
+    "real" and "fake" samples that D takes for real, which tells whether D has won; empty for energies and for outputs
+    that count up to a common offset.
     Raises InspectGanError for label tricks on an objective without labels.
     """
 
@@ -108,10 +109,13 @@ class Game:
         """Raw outputs (B,) -> the same in float32, with the sign at which higher = more real."""
         return -out.float() if (self.objective.kind == "energy") != self.tricks.flip_labels else out.float()
 
-    def acceptance(self, out: Tensor) -> Tensor:
-        """How far D takes samples for real, in [0, 1]: the probability where outputs mean one. (B,) -> (B,)."""
-        real = out.float().clamp(0, 1) if self.objective.neutral else torch.sigmoid(out.float())
-        return 1 - real if self.tricks.flip_labels else real
+    def d_slope(self, out: Tensor) -> Tensor:
+        """Size of the slope of `d_penalty` at each raw output, (B,) -> (B,): 0 where D has nothing more to learn, of a
+        cross-entropy the probability to be real."""
+        loss = self.objective.d_real if self.tricks.flip_labels else self.objective.d_fake
+        with torch.enable_grad():
+            out = out.detach().flatten().float().requires_grad_()
+            return torch.autograd.grad(loss(out).sum(), out)[0].abs()
 
     def doubt(self, out: Tensor) -> Tensor:
         """How far D is from calling samples real, higher = more anomalous. out (B,) raw. Returns (B,) float32.
@@ -129,7 +133,7 @@ class Game:
         self.objective.after_critic_step(network)
 
     def _note(self, kind: str, out: Tensor) -> None:
-        if self.objective.kind == "energy":  # has no value between real and generated
+        if self.objective.kind == "energy" or not self.objective.sees_offset:  # no value is between real and generated
             return
         real = out.detach() > self.objective.neutral
         share = (~real if self.tricks.flip_labels else real).float().mean()

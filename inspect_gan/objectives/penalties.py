@@ -1,7 +1,7 @@
 """Regularisers that are chosen apart from the adversarial loss."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import torch
@@ -49,6 +49,7 @@ def pulling_away(codes: Tensor, *, squared: bool = True) -> Tensor:
 
 
 PenaltyName = Literal["none", "normal", "normal2", "uniform", "drawn"]
+Shown = Literal["real", "generated"]
 # Opacity from which a pixel counts as drawn.
 VISIBLE = 0.3
 # Share of the patches whose drawn defects show generated content.
@@ -98,41 +99,46 @@ def critic_losses(
     encoder: nn.Module | None = None,
     code: Callable[[], Tensor] | None = None,
     weight: float = 1.0,
+    noisy: Collection[Shown] = ("real", "generated"),
 ) -> dict[str, Tensor]:
     """Losses of a discriminator with its penalty, their sum as "total".
 
-    x: real patches (B, C, S, S) as D sees them. fake: n -> D's arguments for n <= B generated patches, of an
-    autoencoder for the first n patches of the batch. encoder, code: E and () -> E(x) (B, nz) of a D of pairs. Only what
-    the losses need is called. weight: of the objective's terms.
+    x: real patches (B, C, S, S). fake: n -> D's arguments for n <= B generated patches, of an autoencoder for the first
+    n patches of the batch. encoder, code: E and () -> E(x) (B, nz) of a D of pairs. Only what the losses need is
+    called. weight: of the objective's terms. noisy: which patches D sees with the input noise; penalty samples count as
+    generated, patches of which single pixels are as real.
     """
 
-    def real() -> list[Tensor]:
-        return [x] if code is None else [x, code()]
+    def shown(kind: Shown, patches: Tensor) -> Tensor:
+        return game.seen(patches) if kind in noisy else patches
+
+    def pairs() -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        real = [shown("real", x)] if code is None else [shown("real", x), code()]
+        made, *codes = fake(len(x))
+        return real, [shown("generated", made), *codes]
 
     if settings.penalty == "drawn" and settings.critic == "pixels":
-        out, rejected = _pixels(critic, x, fake, encoder, settings.drawn_elongation)
+        x_t, rejected = _drawn_pixels(x, fake, settings.drawn_elongation)
+        # Noise last: it must not tell what was drawn from what was there.
+        out = _judged(critic, encoder, x_t, shown("real", x_t), keep_critic=False)
         terms = {"adversarial": weight * game.d_pixels(out, rejected)}
         if game.objective.regularised:
-            terms |= game.regulariser(critic, real(), fake(len(x)))
-        return {**with_total(terms), "penalty_real": game.acceptance(out.detach()[rejected]).mean()}
-    pairs = real(), fake(len(x))
-    adversarial = weight * game.d_loss(*(critic(*pair) for pair in pairs))
-    losses = with_total({"adversarial": adversarial, **game.regulariser(critic, *pairs)})
-    return penalise_critic(losses, game, critic, encoder, x, settings)
+            terms |= game.regulariser(critic, *pairs())
+        return {**with_total(terms), "penalty_real": game.d_slope(out[rejected]).mean()}
+    real, made = pairs()
+    adversarial = weight * game.d_loss(critic(*real), critic(*made))
+    losses = with_total({"adversarial": adversarial, **game.regulariser(critic, real, made)})
+    return penalise_critic(losses, game, critic, encoder, x, settings, noisy="generated" in noisy)
 
 
-def _pixels(
-    critic: nn.Module, x: Tensor, fake: Callable[[int], Sequence[Tensor]], encoder: nn.Module | None, elongation: float
-) -> tuple[Tensor, Tensor]:
-    """Raw outputs for every pixel of drawn defects, some with generated content, and whether it is to be rejected, both
+def _drawn_pixels(x: Tensor, fake: Callable[[int], Sequence[Tensor]], elongation: float) -> tuple[Tensor, Tensor]:
+    """Patches (B, C, S, S) with drawn defects, some with generated content, and which pixels are to be rejected,
     (B, 1, S, S). D learns to tell real, generated and drawn pixels within one image: whole generated patches, among the
     others or in passes of their own, would shift the statistics that batch normalisation keeps for scoring."""
     # Two at least: a generator that normalises a batch of one at 1x1 has nothing to normalise by.
     n = min(max(round(GENERATED * len(x)), 2), len(x))
     x_t, opacity = draw_defects(x, generated=fake(n)[0].float(), elongation=elongation)
-    encoders = _encoders(encoder)
-    with statistics_kept(*encoders):
-        return critic(x_t, *(e(x_t) for e in encoders)), opacity > VISIBLE
+    return x_t, opacity > VISIBLE
 
 
 def penalise_critic(
@@ -142,19 +148,21 @@ def penalise_critic(
     encoder: nn.Module | None,
     x: Tensor,
     settings: PenaltySettings,
+    *,
+    noisy: bool = True,
 ) -> dict[str, Tensor]:
     """A discriminator's losses with those of penalty samples, of a joint one (x_t, E(x_t)): they are generated (eq. 4).
 
-    losses: with their sum as "total"; returned as they are when the penalty is off. x: the batch (B, C, S, S), for
-    its shape. Adds "penalty", weighted, to the total, and reports "penalty_real", how far D accepts (x_t, E(x_t)): once
-    that is below 0.01 D knows noise at sight and the penalty no longer acts.
+    losses: with their sum as "total"; returned as they are when the penalty is off. x: the batch (B, C, S, S). noisy:
+    D sees x_t with the input noise. Adds "penalty", weighted, to the total, and reports "penalty_real", the mean slope
+    of D's loss of (x_t, E(x_t)), of a cross-entropy the probability that they are real: once that is below 0.01 D knows
+    noise at sight and the penalty no longer acts.
     """
     if settings.penalty == "none":
         return losses
-    out = _on_penalty_samples(game, critic, encoder, x, settings)
+    out = _on_penalty_samples(game, critic, encoder, x, settings, noisy)
     term = settings.pen_w * game.d_penalty(out)
-    accepted = game.acceptance(out.detach()).mean()
-    return {**losses, "total": losses["total"] + term, "penalty": term, "penalty_real": accepted}
+    return {**losses, "total": losses["total"] + term, "penalty": term, "penalty_real": game.d_slope(out).mean()}
 
 
 def penalise_encoder(
@@ -168,20 +176,21 @@ def penalise_encoder(
     """The encoder's losses with its part in the penalty: to make D accept (x_t, E(x_t)). Arguments as above."""
     if settings.penalty == "none" or not settings.penalty_to_encoder:
         return losses
-    term = settings.pen_w * game.g_loss(_on_penalty_samples(game, critic, encoder, x, settings))
+    term = settings.pen_w * game.g_loss(_on_penalty_samples(game, critic, encoder, x, settings, noisy=True))
     return {**losses, "total": losses["total"] + term, "penalty": term}
 
 
 def _on_penalty_samples(
-    game: Game, critic: nn.Module, encoder: nn.Module | None, x: Tensor, settings: PenaltySettings
+    game: Game, critic: nn.Module, encoder: nn.Module | None, x: Tensor, settings: PenaltySettings, noisy: bool
 ) -> Tensor:
     """Raw outputs D(x_t) or D(x_t, E(x_t)), (B,)."""
     x_t = penalty_samples(x, settings)
-    encoders = _encoders(encoder)
-    with statistics_kept(critic, *encoders):
-        return critic(game.seen(x_t), *(e(x_t) for e in encoders))
+    return _judged(critic, encoder, x_t, game.seen(x_t) if noisy else x_t, keep_critic=True)
 
 
-def _encoders(encoder: nn.Module | None) -> list[nn.Module]:
-    """The encoder of a discriminator of pairs, none where D sees patches alone."""
-    return [] if encoder is None else [encoder]
+def _judged(critic: nn.Module, encoder: nn.Module | None, x_t: Tensor, seen: Tensor, *, keep_critic: bool) -> Tensor:
+    """Raw outputs D(seen), of a D of pairs D(seen, E(x_t)). The statistics of E's batch normalisation stay as they are,
+    and with `keep_critic` those of D's."""
+    encoders = [] if encoder is None else [encoder]
+    with statistics_kept(*encoders, *([critic] if keep_critic else [])):
+        return critic(seen, *(e(x_t) for e in encoders))

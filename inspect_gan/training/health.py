@@ -19,7 +19,7 @@ DEAD_DIVERSITY, WEAK_DIVERSITY = 0.02, 0.2
 DEAD_SPREAD = 1e-5
 # A discriminator whose outputs have the right sign nearly always has won; its gradients may teach little.
 WON = 0.98
-# Mean probability D gives penalty samples below which their gradient is nothing.
+# Mean slope of D's loss of penalty samples below which they teach it nothing.
 INERT = 0.01
 # Relative change of a network's weights below which it has not learned; one step at a rate of 1e-6 makes 1e-5.
 UNMOVED = 1e-7
@@ -31,12 +31,13 @@ class Health:
     """What a run looked like at its end.
 
     real_positive, fake_positive: share of real and of generated patches that the discriminator takes for real, running
-    means over training, None where its outputs are energies. reconstruction_error: mean |x - x'|.
-    diversity: mean over pixels of the standard deviation of reconstructions, relative to that of the patches;
-    generated_diversity: the same of generated patches, None without a prior. score_spread: standard deviation of the
-    score over its mean. not_finite: NaN and infinite values among scores and weights. unmoved: sub-networks whose
-    weights are still the initial ones. penalty_real: mean probability the discriminator last gave samples of RCGAN's
-    penalty distribution, None without one.
+    means over training, None where its outputs are energies or, as with Wasserstein losses, have no fixed zero.
+    reconstruction_error: mean |x - x'|. diversity: mean over pixels of the standard deviation of reconstructions,
+    relative to that of the patches; generated_diversity: the same of generated patches, None without a prior.
+    score_spread: standard deviation of the score over its mean. not_finite: NaN and infinite values among scores and
+    weights. unmoved: sub-networks whose weights are still the initial ones. penalty_real: mean slope of the
+    discriminator's last loss of samples of RCGAN's penalty distribution, of a cross-entropy the probability it gave
+    them; None without one.
     """
 
     verdict: Literal["healthy", "suspect", "collapsed"]
@@ -105,7 +106,7 @@ def assess(
     penalty_real = next((value for key, value in losses.items() if key.endswith("/penalty_real")), None)
     if penalty_real is not None and penalty_real < INERT:
         doubtful.append(
-            f"the penalty no longer acts: its samples are known at sight (mean output {penalty_real:.1g}); independent "
+            f"the penalty no longer acts: its samples are known at sight (mean slope {penalty_real:.1g}); independent "
             f"noise is far from images, compare with detector.penalty=none before crediting it"
         )
     return Health(

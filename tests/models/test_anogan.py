@@ -296,12 +296,22 @@ def test_range_of_the_cross_entropy_as_printed() -> None:
     """A sigmoid inside the cross-entropy leaves it between softplus(-1) and softplus(0)."""
     out = torch.tensor([1e4, 0.0, -1e4])
     values = [0.313262, 0.474077, 0.693147]
-    assert anogan(hce_on="literal").hce(out).tolist() == pytest.approx(values, abs=1e-6)
+    assert anogan(hce_on="literal").doubt(out).tolist() == pytest.approx(values, abs=1e-6)
     flipped = anogan(hce_on="literal", tricks={"flip_labels": True})
-    assert flipped.hce(out).tolist() == pytest.approx(values[::-1], abs=1e-6)
-    assert anogan().hce(torch.tensor([-4.0, 0.0, 4.0])).tolist() == pytest.approx(
+    assert flipped.doubt(out).tolist() == pytest.approx(values[::-1], abs=1e-6)
+    assert anogan().doubt(torch.tensor([-4.0, 0.0, 4.0])).tolist() == pytest.approx(
         [4.018150, 0.693147, 0.018150], abs=1e-6
     )
+
+
+@pytest.mark.parametrize("hce_on", ["logit", "literal"])
+def test_doubt_of_a_map_is_that_of_its_patches(hce_on: str) -> None:
+    detector = anogan(hce_on=hce_on).eval()
+    x = torch.rand(3, 1, 32, 32) * 2 - 1
+    shared = detector.score_table()["doubt"].shared
+    with torch.no_grad():
+        alone = shared.reduce(detector, shared.network(detector)(x))
+        assert torch.allclose(alone, detector.scores(x, ["doubt"]).patch["doubt"], atol=1e-6)
 
 
 def test_cosine_search_is_blind_to_contrast() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from inspect_gan.objectives import Objective, Optimizer, objectives
 from inspect_gan.objectives.adversarial import linearised_exp
@@ -361,6 +362,17 @@ def test_wgan_clips_all_weights_but_those_of_normalisation_layers() -> None:
             assert torch.equal(value, before[name].clamp(-0.02, 0.02))
             clipped += 1
     assert clipped == 6
+
+
+def test_wgan_leaves_what_spectral_normalisation_bounds() -> None:
+    network = nn.Sequential(spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 1)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.uniform_(-1, 1)
+    normalised = network[0].weight.clone()
+    make("wgan").after_critic_step(network)
+    assert torch.equal(network[0].weight, normalised)
+    assert max(p.abs().max().item() for p in (network[0].bias, *network[1].parameters())) <= 0.01
 
 
 @pytest.mark.parametrize("name", sorted(set(objectives.names()) - {"wgan"}))

@@ -89,6 +89,34 @@ def test_drawn_penalty_of_pairs_shows_the_codes_of_what_was_drawn() -> None:
     assert not torch.equal(x, REAL) and torch.equal(z, encoder(x))
 
 
+@pytest.mark.parametrize("noisy", [("real", "generated"), ("generated",), ()])
+def test_input_noise_comes_last_and_does_not_tell_what_was_drawn(noisy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opacity = torch.zeros(8, 1, 32, 32)
+    opacity[..., :16] = 1.0
+    drawn = opacity * 0.3
+    monkeypatch.setattr(penalties, "draw_defects", lambda x, generated, elongation: (drawn, opacity))
+    critic, encoder = Recorder(1.0, pixels=True), Recorder(0.0, pixels=False)
+    settings = PenaltySettings(penalty="drawn", critic="pixels")
+    critic_losses(game(input_noise=2.0), critic, REAL, shown, settings, encoder, lambda: REAL, noisy=noisy)
+    ((x, _),) = critic.seen
+    noise = (x - drawn)[..., :16], (x - drawn)[..., 16:]
+    for part in noise:
+        assert part.std().item() == pytest.approx(2.0 if "real" in noisy else 0.0, rel=0.05)
+    assert torch.equal(encoder.seen[0][0], drawn)
+
+
+@pytest.mark.parametrize("noisy", [("real", "generated"), ("generated",), ()])
+def test_input_noise_of_patches_is_added_once(noisy: Any) -> None:
+    critic, settings = Recorder(1.0, pixels=False), PenaltySettings(penalty="drawn")
+    critic_losses(game(input_noise=2.0), critic, REAL, shown, settings, noisy=noisy)
+    real, fake, drawn = (x for (x,) in critic.seen)
+    assert (real - REAL).std().item() == pytest.approx(2.0 if "real" in noisy else 0.0, rel=0.05)
+    assert (fake - FAKE).std().item() == pytest.approx(2.0 if "generated" in noisy else 0.0, rel=0.05)
+    # Most of a patch stays as it was.
+    assert drawn.median(-1).values.std().item() < 1.0
+    assert (drawn.std().item() > 1.9) == bool(noisy) and drawn.std().item() < 2.3
+
+
 def test_targets_of_pixels_are_softened_as_those_of_patches() -> None:
     out, rejected = torch.full((1, 1, 200, 200), 2.0), torch.ones(1, 1, 200, 200, dtype=torch.bool)
     soft = game(soft_labels=0.2)

@@ -127,7 +127,7 @@ def test_energy_is_doubt(name: str) -> None:
     assert torch.equal(game(name).doubt(energy), energy)
 
 
-@pytest.mark.parametrize(("name", "neutral"), [("nonsaturating", 0.0), ("lsgan", 0.5), ("wgan", 0.0)])
+@pytest.mark.parametrize(("name", "neutral"), [("nonsaturating", 0.0), ("lsgan", 0.5), ("hinge", 0.0)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_signs_tell_who_takes_what_for_real(name: str, neutral: float, flip: bool) -> None:
     """Three of four real and one of four generated samples on the real side of the neutral output."""
@@ -140,8 +140,9 @@ def test_signs_tell_who_takes_what_for_real(name: str, neutral: float, flip: boo
     assert float(played.signs["fake"]) == 0.25
 
 
-def test_energies_have_no_side() -> None:
-    played = game("ebgan")
+@pytest.mark.parametrize("name", ["ebgan", "wgan", "wgan_gp"])
+def test_outputs_without_a_fixed_zero_have_no_side(name: str) -> None:
+    played = game(name)
     played.d_loss(REAL.abs(), FAKE.abs())
     assert played.signs == {}
 
@@ -163,8 +164,25 @@ def test_doubt_is_a_cross_entropy_of_logits_only(name: str, settings: dict[str, 
     assert played.doubt(REAL).tolist() == pytest.approx(wanted)
 
 
-def test_acceptance_is_a_probability_where_outputs_mean_one() -> None:
-    out = torch.tensor([-3.0, 0.25, 4.0])
-    assert torch.allclose(game("nonsaturating").acceptance(out), torch.sigmoid(out))
-    assert game("lsgan").acceptance(out).tolist() == [0.0, 0.25, 1.0]
-    assert game("lsgan", flip_labels=True).acceptance(out).tolist() == [1.0, 0.75, 0.0]
+@pytest.mark.parametrize(
+    ("name", "settings", "wanted"),
+    [
+        ("nonsaturating", {}, [1 / (1 + math.exp(3)), 0.5, 1 / (1 + math.exp(-4))]),
+        ("lsgan", {}, [3.0, 0.0, 4.0]),
+        ("hinge", {}, [0.0, 1.0, 1.0]),
+        ("wgan", {}, [1.0, 1.0, 1.0]),
+        ("mim", {"output": "raw"}, [math.exp(-3), 1.0, math.exp(4)]),
+    ],
+)
+def test_slope_tells_what_a_penalty_still_teaches(name: str, settings: dict[str, str], wanted: list[float]) -> None:
+    out = torch.tensor([-3.0, 0.0, 4.0])
+    objective = objectives.get(name)
+    played = Game(objective(objective.settings_class(**settings)), TrickSettings())
+    with torch.no_grad():
+        assert played.d_slope(out).tolist() == pytest.approx(wanted)
+
+
+def test_slope_of_swapped_roles_is_that_towards_real() -> None:
+    assert game("nonsaturating", flip_labels=True).d_slope(torch.tensor([3.0])).item() == pytest.approx(
+        1 / (1 + math.exp(3))
+    )
