@@ -80,7 +80,7 @@ class BaseInspector(ABC):
 
         min_area: px, smaller regions are ignored. um_per_px: scale, by default the one that the image's file
         tells. Raises InspectGanError for an unreadable image, one smaller than a patch or too large for memory, or a
-        target rate that the held-out material cannot support.
+        target rate that is not between 0 and 1 or that the held-out material cannot support.
         """
         return self.apply(image, self.calibration(score, stride, target_fpr), min_area, um_per_px)
 

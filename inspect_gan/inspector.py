@@ -139,7 +139,7 @@ class Inspector(BaseInspector):
         run."""
         name = self.predictor.detector.score_name(score or self.config.scoring.score)
         settings = self.map_settings(stride, precision)
-        rate = target_fpr or self.config.scoring.target_fpr
+        rate = self.config.scoring.target_fpr if target_fpr is None else target_fpr
 
         def make() -> Calibration:
             maps = [self.predictor.score_maps(image, [name], settings)[name] for image in self._held_out]

@@ -120,7 +120,7 @@ def _job(
                 f"the maps in {out} were made with {option} {has}, not {wanted}: another rate is judged from them, "
                 f"another {option.removeprefix('--')} only by inspecting the images again"
             )
-    rate = target_fpr or before.target_fpr
+    rate = before.target_fpr if target_fpr is None else target_fpr
     if isinstance(inspector, ExportedInspector) and rate != before.target_fpr:
         raise InspectGanError(
             f"an exported file has the one threshold of its --target-fpr and no held-out material to find that of "

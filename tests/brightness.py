@@ -54,7 +54,7 @@ class Brightness(BaseInspector):
     ) -> Calibration:
         maps = MapSettings(stride or 8)
         raw = [self.predictor.score_maps(image, ["light"], maps)["light"] for image in self._held_out]
-        return calibrate(raw, score or "light", maps, target_fpr or 0.1, SIDE)
+        return calibrate(raw, score or "light", maps, 0.1 if target_fpr is None else target_fpr, SIDE)
 
     def read(self, image: str | Path | np.ndarray | Image) -> Image:
         found = super().read(image)

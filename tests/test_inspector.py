@@ -78,6 +78,10 @@ def test_loosening_the_rate_lowers_the_threshold_without_the_training_images(
     assert alone.calibration(target_fpr=0.2).threshold < alone.calibration(target_fpr=0.05).threshold
     with pytest.raises(InspectGanError, match="held-out normal patches"):
         alone.calibration(target_fpr=1e-5)
+    for none in (0.0, 1.0):
+        with pytest.raises(InspectGanError, match="not between 0 and 1"):
+            alone.inspect(texture(7), target_fpr=none)
+    Inspector.load(tmp_path / "copy")  # nothing was kept that cannot be read
 
 
 @pytest.mark.parametrize(

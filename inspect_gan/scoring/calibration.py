@@ -87,7 +87,12 @@ def comfortable_samples(alpha: float) -> int:
 
 
 def check_samples(samples: int, alpha: float) -> None:
-    """Raises InspectGanError when `samples` normal samples cannot support the false-alarm rate `alpha`."""
+    """Raises InspectGanError when `alpha` is no rate, or `samples` normal samples cannot support it."""
+    if not 0 < alpha < 1:  # also refuses NaN
+        raise InspectGanError(
+            f"a false-alarm rate of {alpha:g} is not between 0 and 1: give the share of normal pixels that may lie "
+            f"above the threshold, 0.01 for one percent"
+        )
     if samples < needed_samples(alpha):
         raise InspectGanError(
             f"a false-alarm rate of {alpha:g} needs at least {needed_samples(alpha)} held-out normal patches, there "
@@ -171,7 +176,8 @@ def calibrate(
 ) -> Calibration:
     """Fit a calibration on raw maps (H, W) of held-out normal regions. block: patch side in px of the original.
 
-    Raises InspectGanError when there are too few blocks for the target rate, or when all scores are equal.
+    Raises InspectGanError for a target rate that is not between 0 and 1, when there are too few blocks for it, or when
+    all scores are equal.
     """
     values = np.concatenate([raw.ravel() for raw in maps])
     samples = independent_samples([(raw.shape[0], raw.shape[1]) for raw in maps], block)

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import math
 import os
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def test_threshold_units_and_limits() -> None:
     assert found.peak_limit == pytest.approx(2.0 / found.threshold, rel=1e-6)
     assert found.area_limit >= 20
     assert found.normalise(np.array([found.threshold]))[0] == 1.0
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 5.0, -0.1, math.nan])
+def test_what_is_no_rate_is_refused(rate: float) -> None:
+    raw = np.random.default_rng(1).random((128, 128))
+    with pytest.raises(InspectGanError, match=rf"rate of {rate:g} is not between 0 and 1: .*0\.01 for one percent"):
+        calibrate([raw], "s", MAPS, rate, block=8)
 
 
 def test_what_normal_material_shows_at_moved_thresholds() -> None:
