@@ -27,18 +27,24 @@ class Journal(Sequence[Inspection]):
     kept relative to the folder of the file and come back absolute.
 
     What the file holds of an earlier inspection counts as far as it began in the same way: with the same header, the
-    same images in the same order, unchanged since, and with the files that were made for them still there. A last line
-    that was not written to its end is dropped.
+    same images in the same order, unchanged since, and with the files that were made for them still there. What
+    follows is dropped and is to be made again.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], images: Sequence[Path] | None = None):
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], images: Sequence[Path] | None = None, *, whole: bool = False
+    ):
         """header: how the results are made. images: to be inspected; None: whichever come, and what the file holds
-        counts as it stands if the header is the same. Raises InspectGanError when `path` cannot be written to."""
+        counts as it stands if the header is the same. whole: nothing may be dropped but a last line that was not
+        written to its end. Raises InspectGanError when `path` cannot be written to, or is damaged where it is to be
+        whole."""
         self.header = header
         self._folder = os.path.realpath(path.parent)
         self._starts = array("Q")
         first = json.dumps({"header": header}, sort_keys=True, default=str).encode() + b"\n"
         if not _begins_with(path, first):
+            if whole:
+                raise _damaged(path, 1)
             atomic_text(path, first.decode())
         with writing(path):
             self._file = path.open("r+b")
@@ -47,19 +53,23 @@ class Journal(Sequence[Inspection]):
             for image in repeat(None) if images is None else images:
                 line = self._file.readline()
                 if not self._is_valid(line, image):
+                    if whole and line.endswith(b"\n"):
+                        self._file.close()
+                        raise _damaged(path, len(self) + 2)
                     break
                 self._note(line)
             self._file.truncate(self._end)
 
     @classmethod
     def reopen(cls, path: Path) -> Self:
-        """All that a journal holds, with its header. Raises InspectGanError when there is none or it is damaged."""
+        """All that a journal holds, with its header; a last line that was not written to its end is dropped. Raises
+        InspectGanError when there is none or it is damaged."""
         try:
             with path.open("rb") as file:
                 header = dict(parse_json(file.readline())["header"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InspectGanError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
-        return cls(path, header)
+        return cls(path, header, whole=True)
 
     def add(self, found: Inspection, seen: Stamp) -> None:
         """Append the next one. seen: stamp of the image that was inspected. Raises InspectGanError when the disk is
@@ -145,6 +155,13 @@ def stamp(path: Path) -> Stamp:
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
+
+
+def _damaged(path: Path, line: int) -> InspectGanError:
+    return InspectGanError(
+        f"{path} is damaged in line {line}: restore the file from a copy, or inspect the images again into another "
+        f"folder"
+    )
 
 
 def _begins_with(path: Path, first: bytes) -> bool:

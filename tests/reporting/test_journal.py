@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inspect_gan.errors import InspectGanError
 from inspect_gan.reporting.journal import Journal, stamp
 from inspect_gan.reporting.tables import Inspection
 
@@ -68,6 +69,27 @@ def test_a_torn_line_is_dropped_wherever_it_ends(tmp_path: Path, finished: list[
             for one in finished[n:]:
                 journal.add(one, stamp(one.image))
         assert path.read_bytes() == whole
+
+
+def test_a_whole_journal_is_reopened_or_refused_as_it_is(tmp_path: Path, finished: list[Inspection]) -> None:
+    """Nothing of it is inspected again: no line may be lost but one that a kill left without its end."""
+    path = written(tmp_path / "j.jsonl", finished)
+    content = path.read_bytes()
+    with Journal.reopen(path) as journal:
+        assert list(journal) == finished and journal.header == {
+            "calibration": {**HEADER["calibration"], "interval": [0, 1]}
+        }
+    lines = content.splitlines(keepends=True)
+    spaced = lines[0].replace(b": ", b":  ")  # the same header, written otherwise
+    for number, damaged in enumerate([spaced, *(line.replace(b'"seconds"', b'"secondz"') for line in lines[1:])]):
+        path.write_bytes(b"".join([*lines[:number], damaged, *lines[number + 1 :]]))
+        before = path.read_bytes()
+        with pytest.raises(InspectGanError, match=rf"j\.jsonl is damaged in line {number + 1}: restore"):
+            Journal.reopen(path)
+        assert path.read_bytes() == before
+    path.write_bytes(content[:-5])
+    with Journal.reopen(path) as journal:
+        assert list(journal) == finished[:2]
 
 
 def test_only_what_is_still_true_counts(tmp_path: Path, finished: list[Inspection]) -> None:
