@@ -17,6 +17,7 @@ OPACITY = 0.5  # of the colours at the threshold and above
 CONTOUR = {Verdict.REVIEW: (255, 200, 0), Verdict.NG: (255, 32, 32)}  # the last is drawn on top
 COLOUR_MAPS = {"viridis": cv2.COLORMAP_VIRIDIS, "cividis": cv2.COLORMAP_CIVIDIS, "inferno": cv2.COLORMAP_INFERNO}
 DISPLAYED_PERCENTILES = (0.5, 99.5)  # what black and white show of an image with more than 8 bits
+_BLOCK = 1 << 16  # pixels that are blended together: on the way each takes some 100 bytes
 
 
 @cache
@@ -49,10 +50,9 @@ def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndar
     if map.shape != grey.shape:
         raise ValueError(f"the map has the shape {map.shape}, its image {grey.shape}")
     picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-    notable = map > FAINT
-    values = map[notable]
-    opacity = OPACITY * np.clip((values - FAINT) / (THRESHOLD - FAINT), 0, 1)[:, None]
-    picture[notable] = np.rint((1 - opacity) * picture[notable] + opacity * heatmap(values))
+    rows = -(-_BLOCK // map.shape[1])
+    for top in range(0, len(map), rows):
+        _blend(picture[top : top + rows], map[top : top + rows])
     if regions:
         masks = {verdict: mask_of(map, [r for r in regions if r.verdict == verdict]) for verdict in CONTOUR}
         inside = np.logical_or.reduce(list(masks.values()))
@@ -60,6 +60,14 @@ def overlay(image: Image, map: np.ndarray, regions: Sequence[Region]) -> np.ndar
             draw_contour(picture, mask, inside, CONTOUR[verdict])
         _draw_numbers(picture, inside, regions)
     return picture
+
+
+def _blend(picture: np.ndarray, map: np.ndarray) -> None:
+    """Lay the colours of a map (H, W) on the picture (H, W, 3)."""
+    notable = map > FAINT
+    values = map[notable]
+    opacity = OPACITY * np.clip((values - FAINT) / (THRESHOLD - FAINT), 0, 1)[:, None]
+    picture[notable] = np.rint((1 - opacity) * picture[notable] + opacity * heatmap(values))
 
 
 def displayed(image: Image) -> np.ndarray:

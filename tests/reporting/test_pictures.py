@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from matplotlib import colormaps
@@ -34,6 +36,26 @@ def test_overlay_colours_depend_on_the_value_only():
     first, second = overlay(grey(0.3), weak, ()), overlay(grey(0.3), strong, ())
     assert has_colour(first)[10, 10]
     np.testing.assert_array_equal(first[10, 10], second[40, 60])
+
+
+@pytest.mark.parametrize("block", [1, 250, 1 << 16])
+def test_blending_some_rows_at_a_time_changes_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    pixels, scores = rng.random((80, 100, 1), dtype=np.float32), 2 * rng.random((80, 100), dtype=np.float32)
+    whole = np.repeat(np.rint(pixels * 255).astype(np.uint8), 3, axis=-1)
+    opacity = 0.5 * np.clip((scores - 0.75) / 0.25, 0, 1)[..., None]
+    whole = np.rint((1 - opacity) * whole + opacity * heatmap(scores)).astype(np.uint8)
+    monkeypatch.setattr("inspect_gan.reporting.pictures._BLOCK", block)
+    np.testing.assert_array_equal(overlay(Image(pixels, 8), scores, ()), whole)
+
+
+def test_blending_takes_little_memory_however_much_is_flagged() -> None:
+    image, scores = grey(0.3, (2000, 1000)), np.full((2000, 1000), 1.5, dtype=np.float32)
+    tracemalloc.start()
+    overlay(image, scores, ())
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 24 * scores.size
 
 
 def test_unremarkable_map_leaves_the_image_grey():
