@@ -12,7 +12,11 @@ from inspect_gan.reporting.corrections import FalseAlarm, read_corrections
 from inspect_gan.reporting.tables import Inspection, plain, relative_path
 from inspect_gan.scoring.calibration import MOVED, Calibration
 from inspect_gan.scoring.regions import THRESHOLD, largest
-from inspect_gan.scoring.units import converted, read_map
+from inspect_gan.scoring.units import ROUNDING, converted, read_map
+
+# A peak in other units than those of its map, as a limit: a fresh inspection may find it some roundings higher. Farther
+# than what counts as the limit itself, or conversions would raise the map to it, and the limit with each of them.
+_ROUNDED = 1 + 2 * ROUNDING
 
 
 def allowing(
@@ -36,8 +40,8 @@ def allowing(
             )
         if not corrected.false_alarms:
             continue
-        map, units = read_map(maps[corrected.image])
-        map = converted(map, units, calibration)
+        stored, units = read_map(maps[corrected.image])
+        map = converted(stored, units, calibration)
         if map.shape != (corrected.height, corrected.width):
             raise InspectGanError(
                 f"{corrections}: {corrected.image} has {corrected.width} x {corrected.height} px there, its map "
@@ -51,7 +55,8 @@ def allowing(
                     f"{corrected.image}: give the corrections of this very report"
                 )
             areas = np.maximum(areas, mine[0])
-            peak, count = max(peak, mine[1]), count + 1
+            highest = mine[1] if map is stored else float(np.float32(mine[1] * _ROUNDED))
+            peak, count = max(peak, highest), count + 1
     known = zip(calibration.moved, areas.tolist(), strict=False)  # calibrations of earlier versions lack the first
     return replace(
         calibration,

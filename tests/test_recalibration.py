@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 import tifffile
 
+from inspect_gan.allowance import allowing
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import write_png
 from inspect_gan.inspection import inspect_images
 from inspect_gan.recalibration import recalibrate
+from inspect_gan.reporting.tables import Inspection
+from inspect_gan.scoring.regions import find_regions
+from inspect_gan.scoring.units import Units, converted, write_map
 from tests.brightness import SHAPE, Brightness, surface, write
 
 NUMBERS = {"map_max", "peak", "mean"}
@@ -193,6 +197,7 @@ def test_other_results_are_refused_and_stay(images: list[Path], tmp_path: Path) 
     refused("--score light, not dark", score="dark")
     refused("--stride 8, not 4", stride=4)
     refused("held-out normal patches", target_fpr=1e-5)
+    refused("rate of 0 is not between 0 and 1", target_fpr=0.0)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     (out / "finished.jsonl").write_text("{}\n")
     refused("finished.jsonl cannot be read")
@@ -314,6 +319,27 @@ def test_corrections_hold_at_another_rate(told: bool, images: list[Path], tmp_pa
         again = json.loads((out / "results.json").read_text())["header"]["calibration"]
         assert again["peak_limit"] == pytest.approx(calibration["peak_limit"], rel=1e-6)
         assert again["area_limit"] == calibration["area_limit"]
+
+
+def test_a_peak_at_another_rate_allows_for_what_a_fresh_inspection_finds(tmp_path: Path) -> None:
+    """Its map is rounded twice where the fresh one is rounded once."""
+    out, (before, after) = tmp_path / "out", (Brightness().calibration(target_fpr=rate) for rate in (0.05, 0.3))
+    raw = (before.threshold * np.linspace(3, 4, 1000)).astype(np.float32)
+    stored, fresh = before.normalise(raw), after.normalise(raw)
+    higher = fresh > converted(stored, Units(before.threshold, before.origin), after)
+    assert higher.any()
+
+    def square(values: np.ndarray) -> np.ndarray:
+        map = np.zeros(SHAPE, dtype=np.float32)
+        map[10:20, 30:40] = values[higher][0]
+        return map
+
+    write_map(out / "maps" / "0.tiff", square(stored), before)
+    image, path, (height, width) = tmp_path / "images" / "0.png", out / "maps" / "0.tiff", SHAPE
+    found = [Inspection(image=image, seconds=0.0, width=width, height=height, bit_depth=8, map_max=4.0, map=path)]
+    ticked = {"box": [30, 10, 40, 20], "area_px": 100, "peak_at": [30, 10], "threshold": 1.0}
+    allowed = allowing(after, before, save(out, **{"0": ticked}), out, found)
+    assert find_regions(square(stored), before.limits()) and not find_regions(square(fresh), allowed.limits())
 
 
 def test_corrections_of_other_results_are_refused_and_nothing_is_judged(images: list[Path], tmp_path: Path) -> None:
