@@ -53,8 +53,8 @@ class Stitcher:
 
     map(p) = sum_k w(p - corner_k) v_k(p) / sum_k w(p - corner_k), where v_k is one number per patch or one
     per pixel of the patch. Patches may come in any batches and order, and none is kept. Where they come in the order of
-    the grid and rows are taken as soon as they are ready, memory is that of a few rows of patches, whatever the stride
-    and the height of the image.
+    the grid and rows are taken as soon as they are ready, memory is that of a few rows of patches and 9 bytes per
+    position of the grid.
     """
 
     def __init__(self, grid: Grid, window: Window = "uniform") -> None:
