@@ -139,8 +139,9 @@ def open_session(model: bytes, name: str = "the exported graph") -> Any:
             "exported detectors need ONNX Runtime: pip install 'inspect-gan[export]', or give the run directory"
         ) from error
     options = onnxruntime.SessionOptions()
-    # As torch, which also takes the first of a list; 0: one for each core.
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0])
+    # As torch, which also takes the first of a list; 0, and whatever is no number: one for each core.
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
     options.log_severity_level = 4
     # Weights outside the file are looked for in a folder that cannot be there.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{os.devnull}/none")

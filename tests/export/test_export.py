@@ -170,6 +170,24 @@ def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
         open_inspector(broken)
 
 
+@pytest.mark.parametrize(("wanted", "threads"), [("3", 3), ("2,1", 2), ("", 0), ("many", 0), ("-1", 0), (None, 0)])
+def test_threads_are_as_many_as_are_asked_for(
+    wanted: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["a"], ["b"])],
+        "same",
+        [value("a", onnx.TensorProto.FLOAT, [1])],
+        [value("b", onnx.TensorProto.FLOAT, [1])],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert open_session(model.SerializeToString()).get_session_options().intra_op_num_threads == threads
+
+
 def test_a_graph_without_end_is_stopped(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scorer, "BATCH_SECONDS", 0.2)
     model = onnx.load(exported)
