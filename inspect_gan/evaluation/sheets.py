@@ -1,7 +1,7 @@
 """Contact sheets: the false alarms and the missed defects that an inspection would be blamed for first."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,7 @@ from inspect_gan.datasets.samples import Sample
 from inspect_gan.evaluation.protocol import Evaluation, stored_maps
 from inspect_gan.imaging import Image
 from inspect_gan.reporting.pictures import displayed, draw_contour
-from inspect_gan.scoring.regions import THRESHOLD, Limits, find_regions
+from inspect_gan.scoring.regions import THRESHOLD, Limits, Region, find_regions, mask_of
 
 TILE = 192  # px of the image shown around a place
 COLUMNS, ROWS = 5, 3
@@ -38,8 +38,7 @@ def false_alarms(evaluation: Evaluation, out: Path) -> list[Place]:
     for number, (units, mask) in enumerate(stored_maps(out, [image.sample for image in evaluation.images])):
         alarms: list[Place] = []
         for region in find_regions(units, Limits(area=0, peak=THRESHOLD)):  # beyond these limits is every region
-            x0, y0, x1, y1 = region.box
-            if len(alarms) < PER_IMAGE and not (mask[y0:y1, x0:x1] & (units[y0:y1, x0:x1] > THRESHOLD)).any():
+            if len(alarms) < PER_IMAGE and not _touches(region, units, mask):
                 alarms.append(Place(number, region.box, region.peak, f"peak {region.peak:.2f}, {region.area} px"))
         places = sorted([*places, *alarms], key=lambda place: -place.rank)[: COLUMNS * ROWS]
     return places
@@ -93,6 +92,14 @@ def drawn_truth(grey: np.ndarray, units: np.ndarray, mask: np.ndarray) -> np.nda
 def name_of(sample: Sample) -> str:
     """Of an image, with its kind of defect where it has one."""
     return f"{sample.kind}/{sample.image.name}" if sample.kind else sample.image.name
+
+
+def _touches(region: Region, units: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether a pixel of the region of the map `units` is one of the mask; others within its box do not count."""
+    x0, y0, x1, y1 = region.box
+    here = np.s_[y0:y1, x0:x1]
+    x, y = region.peak_at
+    return bool((mask[here] & mask_of(units[here], [replace(region, peak_at=(x - x0, y - y0))])).any())
 
 
 def _tile(place: Place, grey: np.ndarray, units: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:

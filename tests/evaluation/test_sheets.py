@@ -48,6 +48,15 @@ def test_false_alarms_are_the_strongest_regions_off_all_defects(tmp_path: Path) 
     assert found[1].box == (60, 50, 61, 51)
 
 
+def test_a_false_alarm_around_a_defect_that_was_found_is_one(tmp_path: Path) -> None:
+    units, mask = empty()
+    units[50:90, 50:55] = units[85:90, 50:90] = 3  # an L
+    mask[55:65, 70:80] = True
+    units[55:65, 70:80] = 5
+    found = false_alarms(evaluation_of([(units, mask)], tmp_path), tmp_path)
+    assert [(place.rank, place.box) for place in found] == [(3, (50, 50, 90, 90))]
+
+
 def test_misses_are_the_least_covered_defects_large_ones_first(tmp_path: Path) -> None:
     units, mask = empty()
     mask[10:20, 10:20] = mask[50:60, 50:80] = mask[100:140, 100:140] = True
