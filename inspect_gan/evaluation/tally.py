@@ -81,13 +81,14 @@ class Level:
     def estimates(self, *metrics: str) -> dict[str, Estimate]:
         """Of "auroc", "ap" and "aupro"."""
         curve = self.curve
-        values = {
+        known = {
             "auroc": (curve.auroc, curve.auroc_error),
             "ap": (curve.average_precision, curve.average_precision_error),
             "aupro": (curve.aupro, curve.aupro_error),
         }
-        intervals = bootstrap(self._images, metrics)
-        return {name: Estimate(values[name][0](), *intervals[name], values[name][1]()) for name in metrics}
+        values = {name: known[name][0]() for name in metrics}
+        intervals = bootstrap(self._images, values)
+        return {name: Estimate(values[name], *intervals[name], known[name][1]()) for name in metrics}
 
 
 class Tally:
