@@ -16,7 +16,7 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.scoring.verdict import Verdict
 
 THRESHOLD = 1.0
-_BLOCK = 1 << 22  # pixels looked at together
+_BLOCK = 1 << 18  # pixels looked at together: each that is above takes some 35 bytes
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -64,6 +65,15 @@ def test_regions_do_not_depend_on_how_many_pixels_are_looked_at_together(
     wanted = find_regions(scores, EVERYTHING)
     monkeypatch.setattr("inspect_gan.scoring.regions._BLOCK", block)
     assert find_regions(scores, EVERYTHING) == wanted
+
+
+def test_a_map_that_is_above_all_over_takes_little_memory() -> None:
+    scores = np.full((2000, 1000), 1.5, dtype=np.float32)
+    tracemalloc.start()
+    find_regions(scores, EVERYTHING)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 20 * scores.size
 
 
 def test_diagonal_neighbours_are_one_region_and_a_gap_separates():
