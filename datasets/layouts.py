@@ -25,7 +25,13 @@ from inspect_gan.imaging.reading import read_size
 
 LIST_SUFFIXES = (".txt", ".csv")
 MAX_PATCH = 256  # px; larger images are never taken for ready patches
-MASK_FOLDERS = frozenset({"mask", "masks", "gt", "ground_truth", "groundtruth", "label", "labels"})
+# Names of sub-folders whose images are no normal material, and what these are.
+FOREIGN_FOLDERS = {
+    **dict.fromkeys(("mask", "masks", "gt", "ground_truth", "groundtruth", "label", "labels"), "masks"),
+    **dict.fromkeys(("anomalous", "anomaly", "anomalies", "abnormal", "bad", "ng", "nok"), "defective images"),
+    **dict.fromkeys(("defect", "defects", "defective"), "defective images"),
+    "test": "test images",
+}
 ANOMALOUS = "anomalous"  # the kind of defective samples whose layout does not name it
 
 
@@ -225,10 +231,14 @@ def read_tree(path: Path) -> DataSet:
     return _plain("tree", path, require_images(path, recursive=True))
 
 
-def mask_folders(path: Path) -> list[Path]:
-    """Folders below `path` that hold images and are named like masks."""
-    parents = dict.fromkeys(image.parent for image in find_images(path, recursive=True).images)
-    return [p for p in parents if MASK_FOLDERS & {part.casefold() for part in p.relative_to(path).parts}]
+def foreign_folder(path: Path) -> tuple[Path, str] | None:
+    """A folder below `path` that holds images and is named like those of no normal material, and what it seems to hold;
+    None where there is none."""
+    for folder in dict.fromkeys(image.parent for image in find_images(path, recursive=True).images):
+        for part in folder.relative_to(path).parts:
+            if held := FOREIGN_FOLDERS.get(part.casefold()):
+                return folder, held
+    return None
 
 
 def _kinds(folder: Path) -> dict[str, Path]:

@@ -7,14 +7,14 @@ list. For a folder the answers are narrowed until one remains:
 2. patches (all images, also in sub-folders, are squares of one size up to 256 px) wins over folder and tree.
 3. Images both in the folder and in its sub-folders fit folder and tree: an error that names both.
 
-Sub-folders named like masks are never trained on unless the layout is chosen by name.
+Sub-folders named like masks, defective images or a test set are never trained on unless the layout is chosen by name.
 """
 
 import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from inspect_gan.datasets.layouts import LAYOUTS, LIST_SUFFIXES, mask_folders
+from inspect_gan.datasets.layouts import LAYOUTS, LIST_SUFFIXES, foreign_folder
 from inspect_gan.datasets.samples import DataSet, Sample, find_images, pair_masks, require_images
 from inspect_gan.errors import InspectGanError
 
@@ -61,9 +61,10 @@ def detect_layout(path: Path) -> str:
     if len(fitting) > 1:
         choices = " or ".join(f"data.layout={name}" for name in fitting)
         raise InspectGanError(f"{path}: fits several layouts; choose {choices}")
-    if fitting[0] in _UNNAMED and (masks := mask_folders(path)):
+    if fitting[0] in _UNNAMED and (foreign := foreign_folder(path)):
+        folder, held = foreign
         raise InspectGanError(
-            f"{path}: {masks[0].relative_to(path)} seems to hold masks, which must not be trained on; name "
+            f"{path}: {folder.relative_to(path)} seems to hold {held}, which must not be trained on; name "
             "the folder of normal images, or choose the layout by name"
         )
     return fitting[0]

@@ -69,6 +69,26 @@ def test_masks_are_not_trained_on_by_accident(tmp_path: Path, folder: str) -> No
     assert len(open_dataset(tmp_path, "tree").train) == 2
 
 
+@pytest.mark.parametrize("side", [6, 8], ids=["tree", "patches"])
+@pytest.mark.parametrize(
+    ("good", "other", "held"),
+    [
+        ("good", "Bad", "defective images"),
+        ("good", "anomalous/deep", "defective images"),
+        ("ok", "ng", "defective images"),
+        ("train", "test/scratch", "test images"),
+    ],
+)
+def test_defective_images_are_not_trained_on_by_accident(
+    tmp_path: Path, good: str, other: str, held: str, side: int
+) -> None:
+    image(tmp_path / good / "a.png", side)
+    image(tmp_path / other / "b.png", side)
+    refused(tmp_path, str(Path(other)), held, "folder of normal images")
+    assert len(open_dataset(tmp_path, "tree").train) == 2
+    assert names(open_dataset(tmp_path / good).train) == ["a.png"]
+
+
 @pytest.mark.parametrize("where", ["", "sub/"])
 def test_patches(tmp_path: Path, where: str) -> None:
     for i in range(3):
