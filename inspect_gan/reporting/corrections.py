@@ -1,12 +1,17 @@
 """What a person corrected in a report: alarms that are none, and defects that were missed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import cv2
+import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from inspect_gan.documents import read_json
 from inspect_gan.errors import InspectGanError
+from inspect_gan.scoring.calibration import Calibration
+from inspect_gan.scoring.units import Units
 from inspect_gan.settings import Settings
 
 Px = Annotated[int, Field(ge=0, le=2**30)]
@@ -73,3 +78,56 @@ def read_corrections(path: Path) -> Corrections:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         why = " ".join(str(what).split())
         raise InspectGanError(f"{path} holds no corrections ({why}): give the file that the report saved") from error
+
+
+def alarm_regions(
+    corrections: Path, made: ImageCorrections, map: np.ndarray, units: Units | Calibration, before: Units | Calibration
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Of each false alarm of an image the region that was called one, at the threshold at which it was: rows and
+    columns of its box, and its pixels there, (h, w) bool.
+
+    corrections: the file. map: (H, W) float32, in `units`. before: units of the thresholds that do not tell their raw
+    score. Raises InspectGanError where the map is of another size, or not above the threshold there.
+    """
+    if map.shape != (made.height, made.width):
+        raise InspectGanError(
+            f"{corrections}: {made.image} has {made.width} x {made.height} px there, its map "
+            f"{map.shape[1]} x {map.shape[0]}: give the corrections of this very report"
+        )
+    for alarm in made.false_alarms:
+        region = _region(map, alarm, _threshold(alarm, units, before))
+        if region is None:
+            raise InspectGanError(
+                f"{corrections}: there is no region at {alarm.peak_at[0]}, {alarm.peak_at[1]} of {made.image}: give "
+                "the corrections of this very report"
+            )
+        yield region
+
+
+def _threshold(alarm: FalseAlarm, units: Units | Calibration, before: Units | Calibration) -> float:
+    """At which it was called one, in `units`."""
+    raw = alarm.raw_threshold
+    if raw is None:
+        raw = before.origin + alarm.threshold * (before.threshold - before.origin)
+    return (raw - units.origin) / (units.threshold - units.origin)
+
+
+def _region(map: np.ndarray, alarm: FalseAlarm, threshold: float) -> tuple[tuple[slice, slice], np.ndarray] | None:
+    """Its box and pixels; None where nothing is above the threshold.
+
+    A large map is reduced in the viewer, so that the place of the peak is known to some px only: the nearest pixel of
+    the box counts.
+    """
+    x0, y0, x1, y1 = alarm.box
+    # Rounding to float32 must not lose a pixel that the report had above the threshold.
+    lowest = np.float32(threshold * (1 - 2.0**-20))
+    rows, columns = np.nonzero(map[y0:y1, x0:x1] > lowest)
+    if not len(rows):
+        return None
+    x, y = alarm.peak_at
+    nearest = np.argmin((columns + x0 - x) ** 2 + (rows + y0 - y) ** 2)
+    row, column = int(rows[nearest]) + y0, int(columns[nearest]) + x0
+    labels, stats = cv2.connectedComponentsWithStats((map > lowest).view(np.uint8), connectivity=8)[1:3]
+    left, top, width, height, _ = stats[labels[row, column]].tolist()
+    here = np.s_[top : top + height, left : left + width]
+    return here, labels[here] == labels[row, column]
