@@ -9,6 +9,7 @@ import lzma
 import math
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -36,6 +37,16 @@ _DECODERS: dict[int, type | None] = {
     COMPRESSION.ADOBE_DEFLATE: zlib.decompressobj,  # type: ignore[dict-item]
     COMPRESSION.DEFLATE: zlib.decompressobj,  # type: ignore[dict-item]
     COMPRESSION.LZMA: lzma.LZMADecompressor,
+}
+# By the value of the orientation tag: from the image as it is to be shown to its stored rows and columns.
+_UNTURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    4: lambda shown: shown[::-1],
+    5: lambda shown: shown.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda shown: shown[::-1, ::-1].swapaxes(0, 1),
+    8: lambda shown: np.rot90(shown, -1),
 }
 MAX_PAGES = 10_000
 
@@ -176,7 +187,7 @@ def _decode_with_pillow(path: Path, index: int, page: tifffile.TiffPage) -> np.n
         with warnings.catch_warnings(), TiffImageFile(path) as image:
             warnings.simplefilter("ignore")
             image.seek(index)
-            samples = np.asarray(image.convert("L" if grey else "RGB"))
+            samples = _as_stored(np.asarray(image.convert("L" if grey else "RGB")), page)
     except Exception as error:  # libtiff's findings come as many kinds
         raise _undecodable(path, page) from error
     if samples.shape[:2] != (page.imagelength, page.imagewidth):
@@ -189,13 +200,20 @@ def _decode_with_opencv(path: Path, index: int, page: tifffile.TiffPage) -> np.n
         _, pages = cv2.imdecodemulti(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED, range=(index, index + 1))
     except cv2.error as error:
         raise _undecodable(path, page) from error
-    samples = np.asarray(pages[0]) if len(pages) == 1 else np.empty(0)
+    samples = _as_stored(np.asarray(pages[0]), page) if len(pages) == 1 else np.empty(0)
     if samples.shape[:2] != (page.imagelength, page.imagewidth):
         raise _undecodable(path, page)
     samples = samples[..., None] if samples.ndim == 2 else samples[..., 2::-1]
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         samples = _inverted(samples)
     return np.ascontiguousarray(samples)
+
+
+def _as_stored(samples: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
+    """Rows and columns (H, W) or (H, W, C) as the file stores them: both decoders apply the orientation tag."""
+    tag = page.tags.get("Orientation")
+    undo = _UNTURNED.get(tag.value) if tag else None
+    return undo(samples) if undo else samples
 
 
 def _undecodable(path: Path, page: tifffile.TiffPage) -> InspectGanError:

@@ -1,5 +1,6 @@
 """TIFF: every common way to store grey and RGB comes back exactly; other contents are named and refused."""
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,19 @@ def encode(path: Path, array: np.ndarray, codec: int) -> Path:
     assert ok
     path.write_bytes(data.tobytes())
     return path
+
+
+def turned(path: Path, orientation: int) -> None:
+    """Give a file of one page an orientation tag: its tags are written again, behind everything else."""
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    tags = [bytes(data[at : at + 12]) for at in range(start + 2, start + 2 + 12 * count, 12)]
+    tags.append(struct.pack("<HHIHH", 274, 3, 1, orientation, 0))
+    data += b"\0" * (len(data) % 2)
+    struct.pack_into("<I", data, 4, len(data))
+    data += struct.pack("<H", len(tags)) + b"".join(sorted(tags, key=lambda tag: struct.unpack_from("<H", tag)))
+    path.write_bytes(bytes(data) + bytes(4))
 
 
 def refused(path: Path, *words: str, page: int | None = None) -> None:
@@ -71,6 +85,23 @@ def test_tiff_white_is_zero_with_lzw(tmp_path: Path, array: np.ndarray) -> None:
     data[tag] = 0
     path.write_bytes(bytes(data))
     np.testing.assert_array_equal(read_raw(path).array[..., 0], np.iinfo(array.dtype).max - array)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("codec", ["none", "lzw"])
+@pytest.mark.parametrize("array", [GREY, GREY16, RGB, RGB16], ids=["grey8", "grey16", "rgb8", "rgb16"])
+def test_tiff_orientation_is_not_applied(tmp_path: Path, array: np.ndarray, codec: str, orientation: int) -> None:
+    path = encode(tmp_path / "a.tif", array, 5 if codec == "lzw" else 1)
+    turned(path, orientation)
+    np.testing.assert_array_equal(read_raw(path).array, array.reshape(13, 21, -1))
+
+
+@pytest.mark.parametrize("orientation", [6, 8])
+def test_tiff_orientation_is_not_applied_to_jpeg_compression(tmp_path: Path, orientation: int) -> None:
+    ramp = np.tile(np.arange(0, 240, 3, dtype=np.uint8), (40, 1))
+    path = encode(tmp_path / "a.tif", ramp, 7)
+    turned(path, orientation)
+    assert np.abs(read_raw(path).array[..., 0].astype(int) - ramp).max() < 16
 
 
 @pytest.mark.parametrize(("photometric", "white"), [("minisblack", True), ("miniswhite", False)])
