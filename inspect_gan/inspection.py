@@ -1,7 +1,7 @@
 """Inspect many images and leave a result folder: maps, masks, overlays, tables, report."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from inspect_gan.reporting.pictures import overlay
 from inspect_gan.reporting.tables import Inspection, counts
 from inspect_gan.result_folder import (
     FINISHED,
+    FOLDERS,
     RECALIBRATING,
     UNFINISHED,
     WATCHED,
@@ -105,16 +106,24 @@ def inspect_file(job: Job, path: Path, stem: str) -> Inspection:
     return inspection(path, started, image.bit_depth, image.info_bar_rows, result, files)
 
 
-def collect_images(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are named, folders by the images in them (in their sub-folders where they hold none themselves).
+def collect_images(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Files as they are named, folders by the images in them (in their sub-folders where they hold none themselves)
+    without those that an inspection into `out` writes.
 
     Raises InspectGanError for a folder without images.
     """
+    made = {(out / name).resolve() for name in FOLDERS}
     collected: list[Path] = []
     for path in paths:
         if path.is_dir():
-            here = find_images(path, recursive=False).images
-            collected += here or require_images(path, recursive=True).images
+            here = find_images(path, recursive=False).images or require_images(path, recursive=True).images
+            results = {folder for folder in {image.parent for image in here} if _lies_in(folder, made)}
+            collected += [image for image in here if image.parent not in results]
         else:
             collected.append(path)
     return collected
+
+
+def _lies_in(folder: Path, folders: Set[Path]) -> bool:
+    folder = folder.resolve()
+    return not folders.isdisjoint((folder, *folder.parents))

@@ -25,6 +25,7 @@ from inspect_gan.scoring.calibration import Calibration
 from inspect_gan.scoring.units import write_map
 
 LOCK = ".lock"
+FOLDERS = ("maps", "masks", "overlays", "views")  # of what is written for each image
 # Journals: of an inspection that is under way and of one that is finished, of a watched folder, and of results that are
 # being judged anew.
 UNFINISHED = "unfinished.jsonl"
@@ -39,7 +40,7 @@ def held(out: Path) -> Iterator[None]:
     does, or when it cannot be written to."""
     busy = f"another process inspects into {out}: wait for its end, or choose another --out"
     with locked(out / LOCK, busy):
-        for folder in (out, *(out / name for name in ("maps", "masks", "overlays", "views"))):
+        for folder in (out, *(out / name for name in FOLDERS)):
             make_folder(folder)
         yield
 

@@ -73,7 +73,7 @@ def defect_map(
         else:
             found = inspection.inspect_images(
                 inspector,
-                inspection.collect_images(images or []),
+                inspection.collect_images(images or [], out),
                 out,
                 score=score,
                 stride=stride,

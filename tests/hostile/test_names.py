@@ -91,7 +91,7 @@ BAD = {"pipe.png", "loop.png", "nowhere.png", "device.png", "empty.png", "s.png"
 
 def test_every_file_is_inspected_or_has_its_error(trained: Path, images: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    paths = collect_images([images])
+    paths = collect_images([images], tmp_path)
     assert len(paths) == len(HOSTILE) + len(BAD)
     found = inspect_images(Inspector.load(trained), paths, tmp_path, progress=said.append)
     assert sum(found.values()) == len(paths)
