@@ -126,6 +126,6 @@ def to_image(image: ImageLike, page: int | None = None, info_bar: InfoBar = "non
 def size_of(image: ImageLike, page: int | None = None, info_bar: InfoBar = "none") -> tuple[int, int]:
     """(height, width) in px of what `to_image` makes of it; of a file, from its header where no bar is cut off."""
     if isinstance(image, str | Path) and info_bar == "none":
-        return read_size(image)
+        return read_size(image, page)
     picture = to_image(image, page, info_bar)
     return picture.height, picture.width

@@ -125,16 +125,19 @@ def to_mask(raw: RawImage, shape: tuple[int, int] | None = None) -> np.ndarray:
     return mask
 
 
-def read_size(path: Path | str) -> tuple[int, int]:
-    """(height, width) in pixels from the header alone, the first page's for a TIFF.
+def read_size(path: Path | str, page: int | None = None) -> tuple[int, int]:
+    """(height, width) in pixels from the header alone.
 
-    Raises InspectGanError for a file that is missing, empty, no image, or ends within its header.
+    page: which page of a multi-page TIFF, counted from 1; by default the first.
+
+    Raises InspectGanError for a file that is missing, empty, no image, or ends within its header, and for a page that
+    does not exist.
     """
     path = Path(path)
     head = _head(path)
     form = _format(path, head)
     if form == "TIFF":
-        return tiff_size(path)
+        return tiff_size(path, page)
     size = headers.declared_size(form, head)
     if size is None and len(head) == headers.HEAD_BYTES:
         size = headers.declared_size(form, _bytes(path))

@@ -9,7 +9,8 @@ import lzma
 import math
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -59,28 +60,32 @@ def read_tiff(path: Path, page: int | None) -> tuple[np.ndarray, Metadata]:
 
     Raises InspectGanError for damaged files, several pages without a choice, and samples of other kinds.
     """
+    with _opened(path) as tif:
+        index, chosen = _choose_page(path, _pages(path, tif), page)
+        _check_page(path, chosen)
+        _check_complete(path, chosen, tif.filehandle.size)
+        _check_strips(path, chosen, tif.filehandle)
+        return _decode(path, index, chosen), tiff_metadata(tif, chosen)
+
+
+def tiff_size(path: Path, page: int | None) -> tuple[int, int]:
+    """(height, width) in pixels of the page that `read_tiff` decodes, of several without a choice the first.
+
+    Raises InspectGanError for damaged files and pages that do not exist.
+    """
+    with _opened(path) as tif:
+        _, chosen = _choose_page(path, _pages(path, tif), page or 1)
+        return int(chosen.imagelength), int(chosen.imagewidth)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     try:
         with tifffile.TiffFile(path) as tif:
-            index, chosen = _choose_page(path, _pages(path, tif), page)
-            _check_page(path, chosen)
-            _check_complete(path, chosen, tif.filehandle.size)
-            _check_strips(path, chosen, tif.filehandle)
-            return _decode(path, index, chosen), tiff_metadata(tif, chosen)
+            yield tif
     except (InspectGanError, MemoryError):
         raise
     except Exception as error:  # tifffile meets damage with errors of many kinds
-        raise InspectGanError(
-            f"{path}: damaged or unusual TIFF ({error}); export it again as a plain TIFF or PNG"
-        ) from error
-
-
-def tiff_size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels of the first page, without decoding it."""
-    try:
-        with tifffile.TiffFile(path) as tif:
-            page = tif.pages[0].aspage()
-            return int(page.imagelength), int(page.imagewidth)
-    except Exception as error:
         raise InspectGanError(
             f"{path}: damaged or unusual TIFF ({error}); export it again as a plain TIFF or PNG"
         ) from error

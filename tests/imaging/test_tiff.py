@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from inspect_gan.errors import InspectGanError
-from inspect_gan.imaging import read, read_raw, to_float
+from inspect_gan.imaging import read, read_raw, read_size, to_float
 
 RNG = np.random.default_rng(7)
 GREY = RNG.integers(0, 256, (13, 21), dtype=np.uint8)
@@ -161,6 +161,7 @@ def test_tiff_pages(tmp_path: Path) -> None:
     for page in (1, 3, 5):
         np.testing.assert_array_equal(read_raw(path, page).array[..., 0], stack[page - 1])
         np.testing.assert_array_equal(read(path, page=page).pixels, to_float(stack[page - 1])[..., None])
+        assert read_size(path, page) == (9, 8)
     refused(path, "page 0", "1 to 5", page=0)
     refused(path, "page 6", "1 to 5", page=6)
 
@@ -179,6 +180,19 @@ def test_tiff_thumbnail_is_not_a_page(tmp_path: Path) -> None:
         writer.write(GREY[::4, ::4], photometric="minisblack", subfiletype=1)
         writer.write(GREY, photometric="minisblack", subfiletype=0)
     np.testing.assert_array_equal(read_raw(path).array[..., 0], GREY)
+    assert read_size(path) == GREY.shape
+
+
+def test_tiff_pages_of_several_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(GREY[::4, ::4], photometric="minisblack", subfiletype=1)
+        for page in (GREY[:5], GREY):
+            writer.write(page, photometric="minisblack", subfiletype=0)
+    assert read_size(path) == read_size(path, 1) == (5, 21)
+    assert read_size(path, 2) == read_raw(path, 2).array.shape[:2] == GREY.shape
+    with pytest.raises(InspectGanError, match="page 3 does not exist"):
+        read_size(path, 3)
 
 
 @pytest.mark.parametrize(
