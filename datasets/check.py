@@ -60,8 +60,8 @@ class Report:
         return "\n".join([*lines, f"{len(self.problems)} problems, {len(self.warnings)} warnings"])
 
 
-def check_dataset(dataset: DataSet) -> Report:
-    """Decode every image and mask of a data set and compare them.
+def check_dataset(dataset: DataSet, page: int | None = None) -> Report:
+    """Decode every image and mask of a data set and compare them. page: of multi-page images, counted from 1.
 
     Problems: no training images; files that cannot be read; masks of another size, coloured, empty although
     the image is defective, or marked although it is good; an image with the same pixels in training and test.
@@ -81,8 +81,8 @@ def check_dataset(dataset: DataSet) -> Report:
     )
     if not dataset.train:
         report.problems.append("there are no training images; add normal images")
-    train = _check_samples(report, dataset.train)
-    test = _check_samples(report, dataset.test)
+    train = _check_samples(report, dataset.train, page)
+    test = _check_samples(report, dataset.test, page)
     for digest in train.keys() & test.keys():
         report.problems.append(
             f"{test[digest][0]} shows the same pixels as the training image {train[digest][0]}; remove one "
@@ -100,13 +100,13 @@ def check_dataset(dataset: DataSet) -> Report:
     return report
 
 
-def _check_samples(report: Report, samples: Iterable[Sample]) -> dict[bytes, list[Path]]:
+def _check_samples(report: Report, samples: Iterable[Sample], page: int | None) -> dict[bytes, list[Path]]:
     """Read samples into the report's counts and findings; returns the images by digest of their pixels."""
     digests: dict[bytes, list[Path]] = {}
     for sample in samples:
         shape = None
         try:
-            raw = read_raw(sample.image)
+            raw = read_raw(sample.image, page)
         except InspectGanError as error:
             report.problems.append(str(error))
         else:

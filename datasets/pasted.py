@@ -5,6 +5,7 @@ colours as the image asks for. They share no code with the spots that training m
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -16,7 +17,8 @@ from inspect_gan.datasets.nanofibres import Defect
 from inspect_gan.datasets.nanofibres_defects import SPRITES
 from inspect_gan.datasets.sources import open_dataset
 from inspect_gan.errors import InspectGanError
-from inspect_gan.imaging.reading import RawImage, read_raw, to_float, to_samples
+from inspect_gan.imaging.info_bar import InfoBar
+from inspect_gan.imaging.reading import RawImage, read, read_raw, to_float, to_samples
 from inspect_gan.imaging.writing import write_png, write_tiff
 from inspect_gan.patches.holdout import split
 
@@ -82,23 +84,34 @@ class Counts(NamedTuple):
     objects: int
 
 
-def write_dataset(images: Path, out: Path, *, size: int = 64, seed: int = 0) -> Counts:
+def write_dataset(
+    images: Path,
+    out: Path,
+    *,
+    size: int = 64,
+    seed: int = 0,
+    layout: str = "auto",
+    page: int | None = None,
+    info_bar: InfoBar = "none",
+) -> Counts:
     """Write a data set in the MVTec layout from the normal training images of another one.
 
     A quarter of every image's width, or of the images where there are many (`patches.holdout`), is kept from train/good
     and becomes test/good, and test/pasted with objects in it; masks in ground_truth/pasted. Each part is pasted into as
     often as OBJECTS objects in all need. Files are PNG in the image's bit depth, TIFF for floating point. size: px,
-    side of a patch that every part must hold. `defects.json` lists kind, box and area of every object by image, and in
+    side of a patch that every part must hold. layout, page, info_bar: how `images` are found and read, as in training;
+    what is written is without the bar. `defects.json` lists kind, box and area of every object by image, and in
     `sources` the original names by number.
 
     What an earlier data set of this function left in `out` is removed. Raises InspectGanError when `out` holds anything
     else, and for images that cannot be read or divided.
     """
-    paths = [sample.image for sample in open_dataset(images).train]
+    paths = [sample.image for sample in open_dataset(images, layout).train]
     if any(out.resolve() in path.resolve().parents for path in paths):
         raise InspectGanError(f"{out}: holds the images to paste into; give another folder")
+    source = partial(read, page=page, info_bar=info_bar)
     # every image is decoded before a file is removed or written
-    sizes = [(raw.array.shape[0], raw.array.shape[1]) for raw in map(read_raw, paths)]
+    sizes = [(image.height, image.width) for image in map(source, paths)]
     parts = split(sizes, size, fraction=HELD_OUT, seed=seed)
     about = {"generator": GENERATOR, "seed": seed, "size": size, "sources": [path.name for path in paths]}
     begin(out, about)
@@ -106,7 +119,8 @@ def write_dataset(images: Path, out: Path, *, size: int = 64, seed: int = 0) -> 
     held_out: dict[int, Path] = {}
     for folder, regions in (("train/good", parts.train), ("test/good", parts.held_out)):
         for region in regions:
-            part = read_raw(paths[region.image]).array[region.window]
+            image = source(paths[region.image])
+            part = to_samples(image.pixels[region.window], image.bit_depth)
             path = _write(out / folder, f"{region.image:03d}", part)
             images_of[path.relative_to(out).as_posix()] = []
             if folder == "test/good":

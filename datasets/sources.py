@@ -59,12 +59,17 @@ def detect_layout(path: Path) -> str:
     elif not fitting:
         require_images(path, recursive=True)  # says what the folder holds instead
     if len(fitting) > 1:
-        choices = " or ".join(f"data.layout={name}" for name in fitting)
-        raise InspectGanError(f"{path}: fits several layouts; choose {choices}")
+        raise InspectGanError(f"{path}: fits several layouts; choose {_by_name(fitting)}")
     if fitting[0] in _UNNAMED and (foreign := foreign_folder(path)):
         folder, held = foreign
         raise InspectGanError(
             f"{path}: {folder.relative_to(path)} seems to hold {held}, which must not be trained on; name "
-            "the folder of normal images, or choose the layout by name"
+            f"the folder of normal images, or choose {_by_name(fitting)}"
         )
     return fitting[0]
+
+
+def _by_name(layouts: list[str]) -> str:
+    """How to choose one of several layouts, for a message."""
+    training, elsewhere = (" or ".join(f"{key}{name}" for name in layouts) for key in ("data.layout=", "--layout "))
+    return f"{training} in training, {elsewhere} elsewhere"

@@ -15,6 +15,7 @@ def evaluate(
         Path | None, typer.Option(help="In place of a run: maps of another tool, NAME.tiff or NAME.npy per image.")
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="Ground-truth masks, paired by name.")] = None,
+    layout: Annotated[str, typer.Option(help="How the data set lies, see `list datasets`.")] = "auto",
     stride: Annotated[int | None, typer.Option(min=1, help="Patch step in px (default: the run's).")] = None,
     score: Annotated[
         list[str] | None, typer.Option(help="Measure only this score (repeatable); the first replaces the run's.")
@@ -29,7 +30,9 @@ def evaluate(
     from inspect_gan.inspector import Inspector
 
     console = PlainConsole()
-    samples = open_dataset(images).test if masks is None else pair_masks(images, masks)
+    if masks is not None and layout != "auto":
+        raise typer.BadParameter("--masks pairs by name whatever lies below --images and does not go with --layout")
+    samples = open_dataset(images, layout).test if masks is None else pair_masks(images, masks)
     if maps is not None:
         given = {"a run": run, "--stride": stride, "--score": score, "--exact": exact, "--raw": raw}
         if unfit := [what for what, value in given.items() if value]:

@@ -48,11 +48,17 @@ def pasted(
     out: Out,
     size: Annotated[int, typer.Option(min=8, help="Largest patch side to be compared, in px of the images.")] = 64,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    layout: Annotated[str, typer.Option(help="How the images lie, as data.layout in training.")] = "auto",
+    page: Annotated[int | None, typer.Option(min=1, help="Of multi-page TIFF files, as data.page in training.")] = None,
+    info_bar: Annotated[
+        str, typer.Option(help="Rows at the bottom to be cut off, or auto, as data.info_bar in training.")
+    ] = "none",
 ) -> None:
     """Make a data set with masks out of good images: part to train on, part with pasted objects (MVTec layout)."""
     from inspect_gan.datasets.pasted import write_dataset
+    from inspect_gan.imaging.info_bar import info_bar_of
 
-    made = write_dataset(images, out, size=size, seed=seed)
+    made = write_dataset(images, out, size=size, seed=seed, layout=layout, page=page, info_bar=info_bar_of(info_bar))
     typer.echo(
         f"{made.train} images to train on; {made.good} unseen parts, {made.pasted} copies of them with "
         f"{made.objects} pasted objects: {out}"

@@ -43,7 +43,7 @@ def train(
     settings = load_config(source, changes)
     dataset = open_dataset(data, settings.data.layout)
     if check_data:
-        report = check_dataset(dataset)
+        report = check_dataset(dataset, settings.data.page)
         console.print(report.text(), markup=False)
         if report.problems:
             raise typer.Exit(2)

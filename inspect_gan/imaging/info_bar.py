@@ -36,6 +36,15 @@ _RAGGED = 2  # rows at the edge of the image that may hold anything: some micros
 _STROKES = 4  # in a row of text, at least
 
 
+def info_bar_of(text: str) -> InfoBar:
+    """What an option of a command says. Raises InspectGanError for anything but none, auto or a number of rows."""
+    try:
+        found: InfoBar = _checked(int(text) if text.isdecimal() else text)
+    except ValueError as error:
+        raise InspectGanError(f"the info bar is {text!r}: give none, auto or a number of rows from 1") from error
+    return found
+
+
 def find_info_bar(pixels: np.ndarray) -> int:
     """Rows of the bar at the bottom of (H, W, C) float32 pixels, 0 where there is none."""
     height = pixels.shape[0]

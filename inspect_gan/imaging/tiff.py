@@ -111,7 +111,7 @@ def _choose_page(path: Path, pages: list, page: int | None) -> tuple[int, tifffi
     if page is None and len(images) > 1:
         raise InspectGanError(
             f"{path}: the file holds {len(images)} pages; choose one with data.page=N (1 to "
-            f"{len(images)}) in training, or save the pages as separate images"
+            f"{len(images)}) in training, --page N in prepare pasted, or save the pages as separate images"
         )
     if page is not None and not 1 <= page <= len(images):
         raise InspectGanError(f"{path}: page {page} does not exist; choose a page from 1 to {len(images)}")

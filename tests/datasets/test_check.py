@@ -151,3 +151,13 @@ def test_long_findings_are_cut_in_the_text_only(clean: DataSet, tmp_path: Path) 
     assert "problem: and 30 more" in lines
     sizes = tuple(Sample(noise(tmp_path / f"s{i}.png", 5 + i), None, False, "good") for i in range(9))
     assert "and 3 more" in check_dataset(replace(clean, train=sizes, test=())).text()
+
+
+def test_the_page_of_training_is_checked(tmp_path: Path) -> None:
+    for number in range(2):
+        stack = RNG.integers(0, 256, (3, 6, 8), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / f"{number}.tif", stack, photometric="minisblack")
+    data = DataSet("folder", tmp_path, tuple(Sample(tmp_path / f"{i}.tif", None, False, "good") for i in range(2)), ())
+    assert len(check_dataset(data).problems) == 2
+    report = check_dataset(data, page=2)
+    assert (report.problems, report.sizes) == ([], {(6, 8): 2})

@@ -4,6 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -229,6 +230,18 @@ def test_files_keep_depth_and_colour(bit_depth, suffix, mean, tmp_path):
     for name in (f"train/good/000.{suffix}", f"test/good/000.{suffix}", f"test/pasted/000_0.{suffix}"):
         part = read_raw(tmp_path / "out" / name)
         assert (part.bit_depth, part.array.shape[2]) == (bit_depth, raw.array.shape[2])
+
+
+def test_images_are_read_as_in_training(tmp_path):
+    """Of the second page, without the rows of a bar; 16 bits stay what they are."""
+    pages = [surface(170, 260, bit_depth=16, seed=seed).array[..., 0] for seed in (3, 4)]
+    (tmp_path / "good").mkdir()
+    tifffile.imwrite(tmp_path / "good" / "a.tif", np.stack(pages), photometric="minisblack")
+    write_dataset(tmp_path / "good", tmp_path / "out", layout="folder", page=2, info_bar=30)
+    parts = [read_raw(path).array[..., 0] for path in sorted((tmp_path / "out").glob("*/good/*.png"))]
+    assert all(part.shape[0] == 140 for part in parts)
+    assert all(any(np.array_equal(part, pages[1][:140, x : x + part.shape[1]]) for x in range(260)) for part in parts)
+    assert all(read_mask(path).shape[0] == 140 for path in (tmp_path / "out/ground_truth/pasted").iterdir())
 
 
 def test_the_seed_alone_decides_and_an_earlier_data_set_is_replaced(bands, tmp_path):

@@ -56,7 +56,9 @@ def test_tree(tmp_path: Path) -> None:
 def test_images_at_two_levels_are_ambiguous(tmp_path: Path) -> None:
     image(tmp_path / "a.png")
     image(tmp_path / "more" / "b.png")
-    refused(tmp_path, "data.layout=folder or data.layout=tree")
+    refused(
+        tmp_path, "data.layout=folder or data.layout=tree in training", "--layout folder or --layout tree elsewhere"
+    )
     assert names(open_dataset(tmp_path, "folder").train) == ["a.png"]
     assert names(open_dataset(tmp_path, "tree").train) == ["a.png", "b.png"]
 
@@ -84,7 +86,7 @@ def test_defective_images_are_not_trained_on_by_accident(
 ) -> None:
     image(tmp_path / good / "a.png", side)
     image(tmp_path / other / "b.png", side)
-    refused(tmp_path, str(Path(other)), held, "folder of normal images")
+    refused(tmp_path, str(Path(other)), held, "folder of normal images", "data.layout=", "--layout ")
     assert len(open_dataset(tmp_path, "tree").train) == 2
     assert names(open_dataset(tmp_path / good).train) == ["a.png"]
 

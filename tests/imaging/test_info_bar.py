@@ -10,7 +10,7 @@ import tifffile
 
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import read, write_png
-from inspect_gan.imaging.info_bar import find_info_bar, without_info_bar
+from inspect_gan.imaging.info_bar import find_info_bar, info_bar_of, without_info_bar
 
 TEXT = "HV 5.00 kV   WD 4.6 mm   x5.00k"
 ROWS = (20, 40, 64, 100)
@@ -134,3 +134,10 @@ def test_nothing_is_cut_unless_asked_for(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", np.vstack([texture(), bar(40)]))
     image = read(tmp_path / "a.png")
     assert without_info_bar(image, "none", told=40) is image
+
+
+def test_options_say_what_settings_say() -> None:
+    assert [info_bar_of(text) for text in ("none", "auto", "60")] == ["none", "auto", 60]
+    for text in ("", "0", "-3", "1.5", "Auto", "9" * 5000):
+        with pytest.raises(InspectGanError, match="none, auto or a number of rows from 1"):
+            info_bar_of(text)

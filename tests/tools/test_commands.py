@@ -276,6 +276,15 @@ def test_check_data(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert mask.name in out
 
 
+def test_check_data_of_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 96, 96), np.uint8), photometric="minisblack")
+    arguments = ["train", "--data", tmp_path, "--config", "ganomaly", "--check-data"]
+    code, out, _ = run(capsys, *arguments)
+    assert code == 2 and "data.page=N" in out
+    code, out, _ = run(capsys, *arguments, "data.page=2")
+    assert code == 0 and "0 problems" in out
+
+
 def test_patch_files(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, _ = run(capsys, "prepare", "patches", data / "train" / "good", "--out", tmp_path / "p", "--size", "32")
     assert code == 0

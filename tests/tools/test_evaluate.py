@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 
 from inspect_gan.datasets import open_dataset
 from inspect_gan.evaluation.figures import FIGURES
+from inspect_gan.imaging import write_png
 from inspect_gan.tools.cli import main
 from tests.tools.conftest import run
 
@@ -173,3 +174,15 @@ def test_maps_of_a_run_measured_as_those_of_another_tool(
     code, _, err = run(capsys, "evaluate", *arguments[2:])
     assert code == 2
     assert "--maps" in err
+
+
+def test_a_layout_is_chosen_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train/good/0", "test/bent/0", "ground_truth/bent/0_mask", "normal/0"):
+        write_png(tmp_path / "set" / f"{name}.png", np.full((6, 8), 255, np.uint8))
+    arguments = ["evaluate", "--images", tmp_path / "set", "--out", tmp_path / "ev", "--maps", tmp_path / "none"]
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and "--layout mvtec or --layout labelled" in err
+    code, _, err = run(capsys, *arguments, "--layout", "mvtec")
+    assert code == 2 and "test/bent/0.png has no map" in err
+    code, _, err = run(capsys, *arguments, "--layout", "mvtec", "--masks", tmp_path / "set")
+    assert code == 2 and "does not go with --layout" in err
