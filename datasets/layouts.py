@@ -24,7 +24,7 @@ from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging.reading import read_size
 
 LIST_SUFFIXES = (".txt", ".csv")
-MAX_PATCH = 256  # px; larger images are never taken for ready patches
+MAX_PATCH = 256  # px; larger images are never taken for patches
 # Names of sub-folders whose images are no normal material, and what these are.
 FOREIGN_FOLDERS = {
     **dict.fromkeys(("mask", "masks", "gt", "ground_truth", "groundtruth", "label", "labels"), "masks"),
@@ -193,7 +193,7 @@ def _is_patches(path: Path) -> bool:
 
 @layout("patches", _is_patches)
 def read_patches(path: Path) -> DataSet:
-    """Ready patches, used whole: all images, also in sub-folders, are squares of one size up to 256 px."""
+    """Small images, also in sub-folders: all are squares of one size up to 256 px. Patches are cut from them, too."""
     found = require_images(path, recursive=True)
     if fault := _patch_fault(found.images):
         raise InspectGanError(f"{fault}; cut all patches to one size, or open the folder as folder or tree")

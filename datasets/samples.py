@@ -36,7 +36,7 @@ class Sample:
 class DataSet:
     """Samples in natural order of their names ("2.png" before "10.png"), the same on every platform.
 
-    layout: the name it was opened under; "patches" means that every image is one ready patch.
+    layout: the name it was opened under.
     train: normal samples to learn from; test: the samples to judge, normal or not.
     ignored: files and hidden folders of the searched folders that are not images of the data set.
     """
