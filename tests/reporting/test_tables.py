@@ -2,15 +2,17 @@ import csv
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inspect_gan.reporting.tables import IMAGE_COLUMNS, Inspection, relative_path, write_results
+from inspect_gan.reporting.tables import IMAGE_COLUMNS, REGION_COLUMNS, Inspection, relative_path, write_results
 from inspect_gan.scoring.regions import Limits, find_regions
 from inspect_gan.scoring.verdict import Verdict
 
+FORMATS = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 HEADER = {"run": "fibres", "score": "residual", "threshold": 0.125, "calibration": {"samples": 400}}
 
 
@@ -24,6 +26,14 @@ def strict_json(path: Path) -> dict:
         raise AssertionError(f"{token} is not JSON")
 
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"), [("results.csv", IMAGE_COLUMNS), ("regions.csv", ("image", *REGION_COLUMNS))]
+)
+def test_every_column_is_documented(table, columns):
+    (text,) = re.findall(rf"^Columns of `{table}`: (.*?)\n\n", FORMATS.read_text(encoding="utf-8"), re.M | re.S)
+    assert tuple(re.findall("`(.*?)`", text)) == columns
 
 
 def test_tables_in_full(tmp_path, inspection):
