@@ -1,6 +1,7 @@
 """What a data set really holds: decode every file, count, and find what would spoil training or judgement."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -66,8 +67,8 @@ def check_dataset(dataset: DataSet, page: int | None = None) -> Report:
     Problems: no training images; files that cannot be read; masks of another size, coloured, empty although
     the image is defective, or marked although it is good; an image with the same pixels in training and test.
     Warnings: masks with more than two values, or over half the image; the same pixels twice within training
-    or test; mixed bit depths or channels; defective images without a mask where others have one. Images are
-    compared by their pixels, so a copy in another file format is found.
+    or test; mixed bit depths or channels; defective images without a mask where others have one; a mask of several
+    images. Images are compared by their pixels, so a copy in another file format is found.
     """
     masks = [sample for sample in dataset.test if sample.mask]
     report = Report(
@@ -94,6 +95,13 @@ def check_dataset(dataset: DataSet, page: int | None = None) -> Report:
     bare = [sample.image for sample in dataset.test if sample.defective and not sample.mask]
     if masks and bare:
         report.warnings.append(f"{len(bare)} defective images have no mask ({names(bare)})")
+    owners: dict[str, list[Path]] = {}
+    for sample in dataset.test:
+        if sample.mask:
+            owners.setdefault(os.path.realpath(sample.mask), []).append(sample.image)
+    report.warnings += [
+        f"{names(images)} have the same mask, {names([Path(mask)])}" for mask, images in owners.items() if images[1:]
+    ]
     for what, counts in (("bit depths", report.bit_depths), ("channels", report.channels)):
         if len(counts) > 1:
             report.warnings.append(f"{what} are mixed ({_counts(counts, str)})")

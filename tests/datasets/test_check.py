@@ -142,6 +142,15 @@ def test_missing_masks_and_training_images(clean: DataSet) -> None:
     assert check_dataset(replace(clean, train=())).problems == ["there are no training images; add normal images"]
 
 
+def test_a_mask_of_two_images_is_a_warning(clean: DataSet, tmp_path: Path) -> None:
+    mask = clean.test[0].mask
+    assert mask is not None
+    (tmp_path / "link.png").symlink_to(mask)
+    for same in (mask, tmp_path / "link.png"):
+        report = check_dataset(replace(clean, test=(clean.test[0], replace(clean.test[1], mask=same))))
+        assert (report.problems, report.warnings) == ([], [f"d0.png, d1.png have the same mask, {mask.name}"])
+
+
 def test_long_findings_are_cut_in_the_text_only(clean: DataSet, tmp_path: Path) -> None:
     missing = tuple(Sample(tmp_path / f"gone{i}.png", None, False, "good") for i in range(50))
     report = check_dataset(replace(clean, train=missing))
