@@ -127,7 +127,11 @@ def combinations(grid: Grid, lines: Mapping[str, str]) -> tuple[list[Combination
     for name in grid.scores:
         if not any(name in combination.scores for combination in found):
             raise InspectGanError(f"{lines.get('scores', 'scores')}: no detector of the grid has a score '{name}'")
-    return found, unfit
+    for one in found:
+        if not one.scores:
+            scores = ", ".join(grid.scores)
+            unfit.append(NotApplicable(one.labels, f"{one.config.detector['name']} has none of the scores {scores}"))
+    return [one for one in found if one.scores], unfit
 
 
 def identity(config: Config, digest: str) -> dict[str, Any]:
