@@ -13,7 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inspect_gan.ablation.folder import EVALUATION, LOCK, RUN, CellFolder, Outcome, baselines, write_baselines
+from inspect_gan.ablation.folder import (
+    EVALUATION,
+    LOCK,
+    RUN,
+    UNFINISHED,
+    CellFolder,
+    Metrics,
+    Outcome,
+    baselines,
+    write_baselines,
+)
 from inspect_gan.errors import CannotResume, InspectGanError, UnhealthyTraining
 from inspect_gan.locks import locked
 
@@ -42,7 +52,7 @@ def main(path: Path, work: Callable[[CellFolder], Outcome] | None = None) -> int
 
 
 def train_and_evaluate(folder: CellFolder) -> Outcome:
-    """Train, or go on from the last checkpoint, and measure the scores of the grid.
+    """Train, or go on from the last checkpoint, and measure the scores of the grid and of those before it.
 
     Raises InspectGanError as training and evaluation do, KeyboardInterrupt when asked to stop.
     """
@@ -63,9 +73,9 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     cv2.setNumThreads(int(os.environ.get("OMP_NUM_THREADS", "0")))  # which OpenCV does not read
     identity = folder.identity()
     config = make_config(identity["config"])
-    sweep, digest = folder.path.parent.parent, identity["data"]
+    sweep, key, digest = folder.path.parent.parent, folder.path.name, identity["data"]
     data = planned_data(sweep, digest)
-    run, evaluation = folder.path / RUN, folder.path / EVALUATION
+    run, evaluation, unfinished = (folder.path / name for name in (RUN, EVALUATION, UNFINISHED))
     # Named without their folder, so that a run goes on after its images were moved.
     sources = [Source(path.name, source_of(path, config.data).load) for path in data.train]
     console = PlainConsole()
@@ -84,14 +94,19 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     except Interrupted:
         raise KeyboardInterrupt from None
     inspector = Inspector.load(run)
-    shutil.rmtree(evaluation, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
     own = inspector.predictor.detector.score_name(config.scoring.score)
-    wanted = planned_scores(sweep, folder.path.name)
-    names = sorted(wanted, key=lambda name: (name != own, name))  # its own first: it is calibrated already
+    earlier = folder.result()
+    # What other grids asked for is measured again beside it, so that result and evaluation hold everything there is.
+    known: Metrics = {} if earlier is None else earlier.outcome.scores
+    # The first stands for the run: its own, which is calibrated already, else one that did so before.
+    names = sorted({*planned_scores(sweep, key), *known}, key=lambda name: (name != own, name not in known, name))
     first = baselines(sweep, digest) is None
-    inspector.evaluate(data.test, evaluation, scores=names, baselines=first, figures=False, progress=console.print)
+    inspector.evaluate(data.test, unfinished, scores=names, baselines=first, figures=False, progress=console.print)
     # Maps of every image in every cell would fill the disk; `evaluate` makes them again.
-    shutil.rmtree(evaluation / "maps", ignore_errors=True)
+    shutil.rmtree(unfinished / "maps", ignore_errors=True)
+    shutil.rmtree(evaluation, ignore_errors=True)
+    unfinished.rename(evaluation)
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     rows = metrics["results"]
     if first:

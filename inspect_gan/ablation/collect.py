@@ -1,12 +1,12 @@
 """The cells of a sweep with their results, from plan.json and result.json alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from inspect_gan.ablation.folder import CELLS, CellFolder, Metrics, Result, baselines
-from inspect_gan.ablation.plan import Cell, NotApplicable, read_plan
+from inspect_gan.ablation.folder import CELLS, CellFolder, Metrics, Result, Status, baselines
+from inspect_gan.ablation.plan import Cell, NotApplicable, planned_cells, read_plan, wanted_scores
 from inspect_gan.ablation.statistics import Measurement, Summary, best
 
 # The order of columns; metrics unknown here follow.
@@ -58,7 +58,7 @@ class Collected:
     @cached_property
     def metrics(self) -> list[str]:
         """Names of the numbers there are, in the order of METRICS, others last."""
-        found = {key for result in self.results.values() for row in result.outcome.scores.values() for key in row}
+        found = {key for cell in self.cells for name in cell.scores.values() for key in self.metrics_of(cell, name)}
         return [*(name for name in METRICS if name in found), *sorted(found - METRICS.keys())]
 
     @property
@@ -79,8 +79,12 @@ class Collected:
                     found.append(Measurement(cell.data, cell.labels, score, cell.seed, known))
         return found
 
+    def status(self, cell: Cell) -> Status:
+        """Open without a result, or without some of the cell's scores."""
+        return self.results[cell.id].outcome.status if cell.id in self.results else "open"
+
     def metrics_of(self, cell: Cell, score_name: str) -> Mapping[str, float | None]:
-        """Empty unless the cell is done."""
+        """Empty where the score was not measured."""
         result = self.results.get(cell.id)
         return {} if result is None else result.outcome.scores.get(score_name, {})
 
@@ -109,22 +113,27 @@ class Collected:
         return _with_bold(rows, self.shown)
 
 
+def results_of(out: Path, cells: Iterable[Cell]) -> dict[str, Result]:
+    """Results of the cells that have one, by id, as they stand for the scores that these cells want."""
+    found: dict[str, Result] = {}
+    for key, wanted in wanted_scores(cells).items():
+        result = CellFolder(out / CELLS / key).result()
+        if result is not None:
+            found[key] = result.seen_by(wanted)
+    return found
+
+
 def collect(out: Path) -> Collected:
     """What is there of a sweep so far."""
     plan = read_plan(out)
-    cells = [Cell(**values) for values in plan["cells"]]
-    results: dict[str, Result] = {}
-    for cell in cells:
-        result = results.get(cell.id) or CellFolder(out / CELLS / cell.id).result()
-        if result is not None:
-            results[cell.id] = result
+    cells = planned_cells(out)
     measured = {name: baselines(out, values["digest"]) for name, values in plan["data"].items()}
     return Collected(
         plan["axes"],
         list(plan["data"]),
         cells,
         [NotApplicable(**values) for values in plan["not_applicable"]],
-        results,
+        results_of(out, cells),
         {name: metrics for name, metrics in measured.items() if metrics is not None},
     )
 

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from rich.console import Console
 
+from inspect_gan.ablation.collect import results_of
 from inspect_gan.ablation.data import UNDRAWN, open_data
 from inspect_gan.ablation.engines import Engine, Local, Ray
 from inspect_gan.ablation.grid import DataEntry, Limits, load_grid
@@ -21,7 +22,6 @@ from inspect_gan.ablation.sweep import (
     forget_failures,
     reopen_unmeasured,
     reserved,
-    results_of,
     run_cells,
 )
 from inspect_gan.errors import InspectGanError
@@ -71,11 +71,11 @@ def _sweep(out: Path, plan: Plan, limits: Limits, options: Options, console: Con
     def say_budget() -> None:
         console.print("\n".join(budget_lines(plan, results_of(out, plan.cells), workers)))
 
-    reopen_unmeasured(out, plan.cells)
-    if options.retry_failed:
-        forget_failures(out, plan.cells)
-    say_budget()
     cells = first_of_each_detector(plan) if options.trial else plan.cells
+    reopen_unmeasured(out, cells)
+    if options.retry_failed:
+        forget_failures(out, cells)
+    say_budget()
     job, gpus = _job(limits, workers), _gpus(plan)
     engine: Engine = Local(job, workers, gpus) if options.engine == "local" else Ray(job, workers, gpus)
     try:

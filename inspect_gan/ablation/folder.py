@@ -3,13 +3,14 @@
 cell.json      settings, data, version; written once
 usage.json     what its attempts have used; by the supervisor, every few seconds
 outcome.json   how the work ended; by the cell's own process, as its last act
-result.json    outcome and usage together; by the supervisor. A cell with a result is finished for good.
+result.json    outcome and usage together; by the supervisor. A cell with a result is finished for good, unless a later
+               grid wants more scores: it is then measured again, and keeps its result until there is the new one.
 
 Beside the cells, baselines/DIGEST.json holds what needs no training: measured once per data set, by its first cell.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -29,8 +30,9 @@ CELL, USAGE, OUTCOME, RESULT, LOG, LOCK = (
     "log.txt",
     "lock",
 )
-RUN, EVALUATION = "run", "evaluation"
-Status = Literal["done", "collapsed", "failed"]
+RUN, EVALUATION, UNFINISHED = "run", "evaluation", "evaluation.unfinished"
+# "open" is never written: it is done, but without scores that the grid at hand wants.
+Status = Literal["done", "collapsed", "failed", "open"]
 Metrics = dict[str, dict[str, float | None]]
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """scores: metrics of every score that was measured."""
+    """scores: metrics of every score that was measured, also for earlier grids and before a later attempt failed."""
 
     status: Status
     reason: str | None = None
@@ -60,6 +62,14 @@ class Outcome:
 class Result:
     outcome: Outcome
     usage: Usage
+
+    def seen_by(self, wanted: Set[str]) -> "Result":
+        """As it stands for a grid that wants these scores: done with all of them, whatever failed later, open without
+        some of them."""
+        scores = self.outcome.scores
+        if wanted <= scores.keys():
+            return replace(self, outcome=Outcome("done", scores=scores))
+        return replace(self, outcome=replace(self.outcome, status="open")) if self.outcome.status == "done" else self
 
 
 class CellFolder:
@@ -88,14 +98,18 @@ class CellFolder:
         self._write(RESULT, asdict(result))
 
     def reopen(self) -> None:
-        """Make a finished cell unfinished; it goes on from what it trained."""
-        for name in (RESULT, OUTCOME):
-            (self.path / name).unlink(missing_ok=True)
+        """Let a finished cell be measured again; it goes on from what it trained and keeps its result until then."""
+        (self.path / OUTCOME).unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Reopen a cell with all the time of its limits."""
+        """Let a cell that failed run again with all the time of its limits; scores that it had before stay."""
         self.reopen()
-        (self.path / USAGE).unlink(missing_ok=True)
+        result = self.result()
+        if result is not None and result.outcome.scores:
+            self.write_result(replace(result, outcome=Outcome("done", scores=result.outcome.scores)))
+            return
+        for name in (USAGE, RESULT):  # the result last: as long as it is there, the cell can be forgotten again
+            (self.path / name).unlink(missing_ok=True)
 
     def _read(self, name: str, kind: type[T]) -> T | None:
         return _read(self.path / name, kind)

@@ -61,8 +61,8 @@ class DataEntry(Settings):
 
 
 class Limits(Settings):
-    """minutes: wall clock of one cell over all its attempts, None for no limit. memory_mb: peak memory of its process,
-    None for no limit."""
+    """minutes: wall clock of one cell over all its attempts, and anew for scores that a later grid asks of it; None for
+    no limit. memory_mb: peak memory of its process, None for no limit."""
 
     minutes: float | None = Field(None, gt=0)
     memory_mb: float | None = Field(None, gt=0)

@@ -8,7 +8,7 @@ in the same folder is not run again, whatever it was called there.
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,19 @@ def planned_data(out: Path, digest: str) -> DataFiles:
 
 def planned_scores(out: Path, key: str) -> set[str]:
     """The detector's scores that the plan of a sweep wants of a cell."""
-    return {name for cell in read_plan(out)["cells"] if cell["id"] == key for name in cell["scores"].values()}
+    return wanted_scores(planned_cells(out))[key]
+
+
+def planned_cells(out: Path) -> list[Cell]:
+    return [Cell(**values) for values in read_plan(out)["cells"]]
+
+
+def wanted_scores(cells: Iterable[Cell]) -> dict[str, set[str]]:
+    """The detector's scores by cell id: one run may stand in several places of a grid."""
+    wanted: dict[str, set[str]] = {}
+    for cell in cells:
+        wanted.setdefault(cell.id, set()).update(cell.scores.values())
+    return wanted
 
 
 def read_plan(out: Path) -> dict[str, Any]:

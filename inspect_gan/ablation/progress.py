@@ -13,7 +13,7 @@ from rich.table import Table
 from inspect_gan.ablation.folder import Result
 from inspect_gan.ablation.plan import Cell, Plan
 
-STATES = ("left", "running", "done", "collapsed", "failed", "lost")
+STATES = ("open", "running", "done", "collapsed", "failed", "lost")
 
 
 def seconds_per_cell(plan: Plan, cells: Iterable[Cell], results: Mapping[str, Result]) -> dict[str, float]:
@@ -39,11 +39,14 @@ def budget_lines(plan: Plan, results: Mapping[str, Result], workers: int) -> lis
     """Cells, what is not applicable, seconds per cell, hours."""
     unique = {cell.id: cell for cell in plan.cells}
     left = [cell for key, cell in unique.items() if key not in results]
-    shared = len(plan.cells) - len(unique)
+    unmeasured = sum(results[key].outcome.status == "open" for key in unique.keys() & results.keys())
+    to_do, shared = len(left) + unmeasured, len(plan.cells) - len(unique)
     lines = [
         f"{len(unique)} cells{f' ({shared} more places of the grid share them)' if shared else ''}, "
-        f"{len(unique) - len(left)} finished, {len(left)} to do on {workers} workers"
+        f"{len(unique) - to_do} finished, {to_do} to do on {workers} workers"
     ]
+    if unmeasured:
+        lines.append(f"{unmeasured} of those to do are trained and lack scores: the budget leaves them out")
     for one in plan.not_applicable:
         labels = " ".join(f"{axis}={value}" for axis, value in one.labels.items())
         lines.append(f"not applicable: {labels}: {one.reason}")
@@ -74,11 +77,15 @@ class Board:
         self.lost: dict[str, str] = {}
         self._plan = plan
         self._cells = {cell.id: cell for cell in cells}
-        self._states = {key: results[key].outcome.status if key in results else "left" for key in self._cells}
+        self._states = {key: results[key].outcome.status if key in results else "open" for key in self._cells}
         self._begun: dict[str, float] = {}
         self._console = console
         self._workers = 1
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def open_cells(self) -> list[str]:
+        """Ids of the cells that wait for their start."""
+        return [key for key, state in self._states.items() if state == "open"]
 
     def start(self, key: str) -> None:
         self._states[key] = "running"
@@ -138,10 +145,11 @@ class Board:
         )
 
     def _clock(self) -> str:
-        open_cells = [self._cells[key] for key, state in self._states.items() if state in ("left", "running")]
+        open_cells = [self._cells[key] for key, state in self._states.items() if state in ("open", "running")]
         measured = seconds_per_cell(self._plan, self._cells.values(), self.results)
         seconds = seconds_left(self._plan, open_cells, measured, self._workers)
-        if seconds is None:
+        # Of a cell that is measured again the seconds of its training say nothing.
+        if seconds is None or any(cell.id in self.results for cell in open_cells):
             return "unknown time"
         # A running cell has part of its time behind it.
         gone = sum(time.monotonic() - self._begun[cell.id] for cell in open_cells if cell.id in self._begun)

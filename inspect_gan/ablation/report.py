@@ -118,13 +118,13 @@ def _view(found: Collected, cell: Cell) -> dict[str, Any]:
     """What the template needs to know of one cell."""
     folder, result = f"{CELLS}/{cell.id}", found.results.get(cell.id)
     links = [] if result is None else [("log", f"{folder}/{LOG}"), ("run", f"{folder}/{RUN}/")]
-    if result is not None and result.outcome.status == "done":
+    if found.status(cell) == "done":
         links.append(("metrics", f"{folder}/{EVALUATION}/metrics.md"))
     score, name = next(iter(cell.scores.items()))
     values = found.metrics_of(cell, name)
     return {
         "cell": cell,
-        "status": "open" if result is None else result.outcome.status,
+        "status": found.status(cell),
         "reason": None if result is None else result.outcome.reason,
         "usage": None if result is None else result.usage,
         "score": score,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inspect_gan.ablation.cell import STOPPED
@@ -42,24 +42,32 @@ def supervise(
     environment: additions to this process's own.
     """
     folder = CellFolder(path)
-    if folder.result() is not None:
+    earlier, outcome = folder.result(), folder.outcome()
+    # One that was done and has no outcome, or another, was reopened.
+    if earlier is not None and (earlier.outcome.status != "done" or earlier.outcome == outcome):
         return True
     remove_unfinished(path)
-    outcome, usage = folder.outcome(), folder.usage()
+    usage = folder.usage()
     if outcome is None:
         usage = Usage(usage.attempts + 1, usage.seconds, usage.peak_mb)
-        outcome, usage = _attempt(folder, job, usage, stop, environment or {})
+        free = 0.0 if earlier is None else earlier.usage.seconds
+        outcome, usage = _attempt(folder, job, usage, free, stop, environment or {})
+    folder.write_usage(usage)
     if outcome is None:
-        folder.write_usage(usage)
         return False
+    if earlier is not None and outcome.status != "done":
+        outcome = replace(outcome, scores=earlier.outcome.scores)
     folder.write_result(Result(outcome, usage))
     return True
 
 
 def _attempt(
-    folder: CellFolder, job: Job, before: Usage, stop: Callable[[], bool], environment: Mapping[str, str]
+    folder: CellFolder, job: Job, before: Usage, free: float, stop: Callable[[], bool], environment: Mapping[str, str]
 ) -> tuple[Outcome | None, Usage]:
-    """One process from start to end: how it ended, None when stopped, and what the cell has used since its start."""
+    """One process from start to end: how it ended, None when stopped, and what the cell has used since its start.
+
+    free: seconds of `before` that do not count against the limit.
+    """
     folder.write_usage(before)
     command = job.command or (sys.executable, "-m", "inspect_gan.ablation.cell")
     threads = dict.fromkeys(THREAD_VARIABLES, str(job.threads))
@@ -84,7 +92,7 @@ def _attempt(
                 if now - noted > NOTE_SECONDS:
                     folder.write_usage(usage)
                     noted = now
-                if job.seconds is not None and usage.seconds > job.seconds:
+                if job.seconds is not None and usage.seconds - free > job.seconds:
                     return Outcome("failed", f"took longer than {job.seconds / 60:g} minutes"), usage
                 if job.memory_mb is not None and peak > job.memory_mb:
                     return Outcome("failed", f"needed more than {job.memory_mb:g} MB of memory"), usage

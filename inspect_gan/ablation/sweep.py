@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
+from inspect_gan.ablation.collect import results_of
 from inspect_gan.ablation.engines import Engine
-from inspect_gan.ablation.folder import CELLS, RUN, CellFolder, Result
-from inspect_gan.ablation.plan import Cell, Plan, write_plan
+from inspect_gan.ablation.folder import CELLS, RUN, CellFolder
+from inspect_gan.ablation.plan import Cell, Plan, wanted_scores, write_plan
 from inspect_gan.ablation.progress import Board
 from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import remove_unfinished
@@ -22,20 +23,13 @@ LOCK = "sweep.lock"
 LOOK_SECONDS = 0.5
 
 
-def results_of(out: Path, cells: Sequence[Cell]) -> dict[str, Result]:
-    """Results of the cells that have one, by id."""
-    found = {cell.id: CellFolder(out / CELLS / cell.id).result() for cell in cells}
-    return {key: result for key, result in found.items() if result is not None}
-
-
 def reopen_unmeasured(out: Path, cells: Sequence[Cell]) -> None:
     """Let cells that were done for a grid with other scores run again, which repeats their evaluation only."""
-    wanted: dict[str, set[str]] = {}
-    for cell in cells:
-        wanted.setdefault(cell.id, set()).update(cell.scores.values())
-    for key, result in results_of(out, cells).items():
-        if result.outcome.status == "done" and wanted[key] - result.outcome.scores.keys():
-            CellFolder(out / CELLS / key).reopen()
+    for key, wanted in wanted_scores(cells).items():
+        folder = CellFolder(out / CELLS / key)
+        outcome = folder.outcome()
+        if outcome is not None and outcome.status == "done" and wanted - outcome.scores.keys():
+            folder.reopen()
 
 
 def forget_failures(out: Path, cells: Sequence[Cell]) -> None:
@@ -43,7 +37,7 @@ def forget_failures(out: Path, cells: Sequence[Cell]) -> None:
     for key, result in results_of(out, cells).items():
         if result.outcome.status == "collapsed":  # what it learned is not worth going on from
             shutil.rmtree(out / CELLS / key / RUN, ignore_errors=True)
-        if result.outcome.status != "done":
+        if result.outcome.status in ("failed", "collapsed"):
             CellFolder(out / CELLS / key).forget()
 
 
@@ -71,7 +65,7 @@ def run_cells(out: Path, plan: Plan, cells: Sequence[Cell], engine: Engine, cons
     remove_unfinished(out)
     write_plan(out, plan)
     board = Board(plan, cells, results_of(out, cells), console)
-    waiting = [cell for cell in dict.fromkeys(cell.id for cell in cells) if cell not in board.results]
+    waiting = board.open_cells()
     running: dict[Future[bool], str] = {}
     with on_stop_request(_interrupt), board, engine:  # also where a shell made a background process deaf to Ctrl-C
         while waiting or running:

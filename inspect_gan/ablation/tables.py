@@ -43,7 +43,7 @@ def results_csv(found: Collected) -> str:
     for cell in found.cells:
         result = found.results.get(cell.id)
         about: dict[str, Any] = {"cell": cell.id, "data": cell.data, **cell.labels, "seed": cell.seed}
-        about["status"] = "open" if result is None else result.outcome.status
+        about["status"] = found.status(cell)
         if result is not None:
             about |= {"reason": result.outcome.reason, **asdict(result.usage)}
         for score, name in cell.scores.items():
@@ -108,7 +108,7 @@ def notes(found: Collected) -> list[str]:
     planned = len({cell.seed for cell in found.cells})
     if planned < ENOUGH_SEEDS:
         lines.append(f"{planned} seeds are few: intervals from under {ENOUGH_SEEDS} say little.")
-    open_cells = {cell.id for cell in found.cells} - found.results.keys()
+    open_cells = {cell.id for cell in found.cells if found.status(cell) == "open"}
     if open_cells:
         lines.append(f"{len(open_cells)} cells are not finished: the tables hold what is done.")
     return lines
@@ -135,9 +135,9 @@ def markdown(found: Collected, effects: Sequence[Difference]) -> str:
 def failures_of(found: Collected) -> list[list[str]]:
     """id, title, status, reason of cells that did not end well."""
     return [
-        [cell.id, cell.title, result.outcome.status, result.outcome.reason or ""]
+        [cell.id, cell.title, status, found.results[cell.id].outcome.reason or ""]
         for cell in found.cells
-        if (result := found.results.get(cell.id)) is not None and result.outcome.status != "done"
+        if (status := found.status(cell)) in ("failed", "collapsed")
     ]
 
 

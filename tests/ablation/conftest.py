@@ -39,7 +39,7 @@ def work(folder):
     scope = {"folder": folder, "Outcome": Outcome, "note": note}
     exec(behaviour.read_text() if behaviour.is_file() else "", scope)
     note(folder, "ends")
-    outcome = Outcome("done", None, {"enc_mse": {"pixel_auroc": 0.5}})
+    outcome = Outcome("done", None, dict.fromkeys(("enc_mse", "comb", "res_l1"), {"pixel_auroc": 0.5}))
     return scope.get("outcome", outcome)
 
 sys.exit(main(Path(sys.argv[1]), work))

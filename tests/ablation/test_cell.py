@@ -8,7 +8,7 @@ import pytest
 
 from inspect_gan.ablation.cell import train_and_evaluate
 from inspect_gan.ablation.data import open_data
-from inspect_gan.ablation.folder import CELLS, CellFolder, baselines
+from inspect_gan.ablation.folder import CELLS, CellFolder, Result, Usage, baselines
 from inspect_gan.ablation.grid import load_grid
 from inspect_gan.ablation.plan import make_plan, write_plan
 
@@ -73,6 +73,17 @@ def test_a_cell_goes_on_where_it_stood(tmp_path: Path, capsys: pytest.CaptureFix
     assert "starts again" not in capsys.readouterr().out
     assert "pca_residual" not in (moved.path / "evaluation" / "metrics.json").read_text()  # measured before
     assert steps(moved) == [1, 2, 3]
+
+    # More scores come to those of earlier grids.
+    moved.write_result(Result(first, Usage(1, 9.0, 1.0)))
+    more = train_and_evaluate(prepare(tmp_path / "moved", "scores=[res_l1]"))
+    assert set(more.scores) == {"enc_mse", "res_l1", "res_ssim"}
+    assert {name: more.scores[name] for name in first.scores} == first.scores
+    assert "coverage" not in more.scores["res_l1"]
+    assert json.loads((moved.path / "evaluation" / "metrics.json").read_text())["score"] == "res_ssim"
+    assert steps(moved) == [1, 2, 3]
+    (moved.path / "result.json").unlink()
+    prepare(tmp_path / "moved")
 
     # A checkpoint that cannot be used costs a fresh start, not the cell.
     (moved.path / "run" / "state.pt").write_bytes(b"torn")

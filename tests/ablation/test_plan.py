@@ -120,11 +120,11 @@ def test_a_setting_that_only_another_detector_has_is_not_applicable(make: Make) 
 
 
 def test_a_detector_without_any_of_the_scores_is_not_applicable(make: Make) -> None:
-    plan = make("axes={detector: [ganomaly, ebgan]}", "tricks=[]", "scores=[energy]", "base={detector.width: 4}")
+    grid = ("axes={detector: [ganomaly, ebgan]}", "tricks=[]", "base={detector.width: 4}")
+    plan = make(*grid, "scores=[energy]")
     assert {cell.labels["detector"] for cell in plan.cells} == {"ebgan"}
     assert [one.reason for one in plan.not_applicable] == ["ganomaly has none of the scores energy"]
-    both = make("axes={detector: [ganomaly, ebgan]}", "tricks=[]", "scores=[energy, res_l1]", "base={detector.width: 4}")
-    assert not both.not_applicable
+    assert not make(*grid, "scores=[energy, res_l1]").not_applicable
 
 
 def test_settings_of_an_objective_apply_to_those_that_have_them(make: Make) -> None:

@@ -115,6 +115,22 @@ def test_latex_is_escaped(found: Collected) -> None:
     assert {line.replace(r"\&", "").count("&") + 1 for line in body} == {len(columns[1])}
 
 
+def test_scores_of_other_grids_are_not_shown_and_missing_ones_are_open(make: Make, tmp_path: Path) -> None:
+    plan, out = make("seeds=[0]", "tricks=[]", "axes={detector: [ganomaly]}"), tmp_path / "out"
+    write_plan(out, plan)
+    outcome = Outcome("done", None, {"res_l1": {"pixel_auroc": 0.7}, "res_l2": {"pixel_auroc": 0.9, "coverage": 0.3}})
+    CellFolder(out / CELLS / plan.cells[0].id).write_result(Result(outcome, Usage(1, 12.5, 300.0)))
+    found = collect(out)
+    assert found.metrics == ["pixel_auroc"]
+    rows = list(csv.DictReader(io.StringIO(results_csv(found), newline="")))
+    assert [(row["score"], row["status"], row["pixel_auroc"]) for row in rows] == [
+        ("default", "open", ""),
+        ("res_l1", "open", "0.7"),
+    ]
+    assert "1 cells are not finished" in markdown(found, [])
+    assert "Failed" not in markdown(found, [])
+
+
 def test_everything_is_written_and_html_is_escaped(out: Path, plan: Plan) -> None:
     (out / "effects-99-of_a_larger_grid.png").touch()
     write_report(out)

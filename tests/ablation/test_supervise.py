@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inspect_gan.ablation.folder import CellFolder, Outcome, Usage
+from inspect_gan.ablation.folder import CellFolder, Outcome, Result, Usage
 from inspect_gan.ablation.supervise import Job, supervise
 from inspect_gan.errors import InspectGanError
 
@@ -49,7 +49,7 @@ def test_a_cell_that_ends_well_has_a_result_with_what_it_used(folder: CellFolder
     assert supervise(folder.path, Job(threads=3, command=fake))
     result = folder.result()
     assert result is not None
-    assert result.outcome == Outcome("done", None, {"enc_mse": {"pixel_auroc": 0.5}})
+    assert result.outcome == Outcome("done", None, {key: {"pixel_auroc": 0.5} for key in ("enc_mse", "comb", "res_l1")})
     assert result.usage.attempts == 1
     assert 0 < result.usage.seconds < 60
     assert result.usage.peak_mb > 5
@@ -102,6 +102,64 @@ def test_time_limit_counts_all_attempts(folder: CellFolder, fake: Fake, tmp_path
     assert outcome_of(folder).reason == "took longer than 1 minutes"
     pid = int((tmp_path / "notes.txt").read_text().split()[2]) if (tmp_path / "notes.txt").is_file() else 0
     assert gone(pid)
+
+
+def measured(folder: CellFolder) -> Result:
+    """A cell that took nearly a minute and has one score."""
+    result = Result(Outcome("done", None, {"img": {"pixel_auroc": 0.9}}), Usage(1, 59.9, 1))
+    folder.write_usage(result.usage)
+    folder.write_outcome(result.outcome)
+    folder.write_result(result)
+    return result
+
+
+def test_what_is_measured_again_keeps_its_result_and_has_the_time_of_the_limit(
+    folder: CellFolder, fake: Fake, tmp_path: Path
+) -> None:
+    earlier = measured(folder)
+    assert supervise(folder.path, Job(seconds=60, command=fake))
+    assert folder.result() == earlier
+    folder.reopen()
+    behave(tmp_path, "import time; time.sleep(60)")
+    assert not supervise(folder.path, Job(seconds=60, command=fake), lambda: (tmp_path / "notes.txt").is_file())
+    assert folder.result() == earlier
+    behave(tmp_path, "assert folder.result() is not None; import time; time.sleep(0.2)")
+    assert supervise(folder.path, Job(seconds=60, command=fake))
+    result = folder.result()
+    assert result is not None and result.outcome.status == "done"
+    assert set(result.outcome.scores) == {"enc_mse", "comb", "res_l1"}
+    assert result.usage.attempts == 3
+    assert result.usage.seconds > 59.9 == earlier.usage.seconds
+
+
+def test_a_new_outcome_beside_an_older_result_is_taken_up(folder: CellFolder, fake: Fake, tmp_path: Path) -> None:
+    measured(folder)
+    outcome = Outcome("done", None, {"img": {"pixel_auroc": 0.9}, "comb": {"pixel_auroc": 0.8}})
+    folder.write_outcome(outcome)
+    assert supervise(folder.path, Job(command=fake))
+    assert outcome_of(folder) == outcome
+    assert not (tmp_path / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('no luck')", "import os; os._exit(7)"])
+def test_measuring_again_that_fails_costs_no_score(code: str, folder: CellFolder, fake: Fake, tmp_path: Path) -> None:
+    earlier = measured(folder)
+    folder.reopen()
+    behave(tmp_path, code)
+    for _ in range(2):
+        assert supervise(folder.path, Job(command=fake))
+    assert starts(tmp_path) == 1
+    result = folder.result()
+    assert result is not None and result.outcome.status == "failed"
+    assert result.seen_by({"img", "comb"}) == result
+    assert result.seen_by({"img"}).outcome == earlier.outcome
+    folder.forget()
+    again = folder.result()
+    assert again is not None and again.outcome == earlier.outcome
+    assert again.seen_by({"img", "comb"}).outcome.status == "open"
+    behave(tmp_path, "")
+    assert supervise(folder.path, Job(seconds=60, command=fake))
+    assert outcome_of(folder).status == "done"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is measured through /proc")

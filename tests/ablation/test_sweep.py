@@ -13,12 +13,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from inspect_gan.ablation.collect import results_of
 from inspect_gan.ablation.engines import Local, Ray
-from inspect_gan.ablation.folder import Outcome, Result, Usage
+from inspect_gan.ablation.folder import CELLS, CellFolder, Outcome, Result, Usage
 from inspect_gan.ablation.plan import Plan, write_plan
 from inspect_gan.ablation.progress import Board, budget_lines, clock, seconds_left, seconds_per_cell
 from inspect_gan.ablation.supervise import Job
-from inspect_gan.ablation.sweep import first_of_each_detector, forget_failures, reserved, results_of, run_cells
+from inspect_gan.ablation.sweep import (
+    first_of_each_detector,
+    forget_failures,
+    reopen_unmeasured,
+    reserved,
+    run_cells,
+)
 from inspect_gan.errors import InspectGanError
 
 Make = Callable[..., Plan]
@@ -106,6 +113,34 @@ def test_failed_cells_do_not_stop_a_sweep_and_are_repeated_on_request_only(
     sweep(out, plan, fake)
     assert notes(out, "begins") == Counter([cell.id for cell in plan.cells] + [bad])
     assert results_of(out, plan.cells)[bad].outcome.status == "done"
+
+
+def test_other_scores_are_to_do_and_earlier_ones_stay_done(make: Make, fake: Fake, tmp_path: Path) -> None:
+    out, grid = tmp_path / "out", ("seeds=[0]", "tricks=[]")
+    first, other = make(*grid, "scores=[default]"), make(*grid, "scores=[res_l1]")
+    behave(out, "outcome = Outcome('done', None, dict.fromkeys(('enc_mse', 'comb'), {'pixel_auroc': 0.5}))")
+    assert sweep(out, first, fake)
+    statuses = {result.outcome.status for result in results_of(out, other.cells).values()}
+    assert statuses == {"open"}
+    shown = "\n".join(budget_lines(other, results_of(out, other.cells), 2))
+    assert "2 cells, 0 finished, 2 to do on 2 workers" in shown
+    assert "2 of those to do are trained" in shown
+    reopen_unmeasured(out, other.cells[:1])
+    behave(out, "")
+    with reserved(out):
+        assert run_cells(out, other, other.cells[:1], Local(Job(command=fake), 2), quiet())
+    assert [result.outcome.status for result in results_of(out, other.cells).values()] == ["done", "open"]
+    again, untouched = (cell.id for cell in first.cells)
+    assert CellFolder(out / CELLS / untouched).outcome() is not None
+    assert sweep(out, first, fake)
+    assert notes(out, "begins") == Counter({again: 2, untouched: 1})
+    # Killed when the new outcome was there but not yet the result: it is not worked on again.
+    CellFolder(out / CELLS / again).write_result(finished(1.0))
+    reopen_unmeasured(out, other.cells[:1])
+    with reserved(out):
+        assert run_cells(out, other, other.cells[:1], Local(Job(command=fake), 2), quiet())
+    assert notes(out, "begins")[again] == 2
+    assert results_of(out, other.cells)[again].outcome.status == "done"
 
 
 def test_a_second_sweep_in_the_same_folder_is_refused(tmp_path: Path) -> None:
@@ -242,4 +277,8 @@ def test_the_table_counts_states(make: Make) -> None:
     assert ["ganomaly", "0", "0", "1", "0", "0", "8.0"] in kept
     assert ["all", "1", "0", "1", "0", "0"] in kept
     assert "0:00:08 left" in shown.file.getvalue()
+    trained = Result(Outcome("open", None, {"enc_mse": {}}), Usage(1, 8.0, 100.0))
+    board = Board(plan, plan.cells, {plan.cells[0].id: trained}, quiet())
+    assert board.open_cells() == [cell.id for cell in plan.cells]
+    assert "unknown time left" in str(board.table().caption)  # nobody knows what measuring again takes
     assert clock(3725.2) == "1:02:05"

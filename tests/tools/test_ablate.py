@@ -85,12 +85,22 @@ def test_a_sweep_of_real_trainings(grid: Path, tmp_path: Path, capsys: pytest.Ca
 
     # Another score is measured without training again.
     before = {cell: (cell / "run" / "stats.jsonl").read_text() for cell in cells}
+    _, text, _ = run(capsys, grid, "--out", out, "--dry-run", "scores=[res_l2]")
+    assert "4 cells, 0 finished, 4 to do" in text
     code, text, _ = run(capsys, grid, "--out", out, "scores=[res_l2]")
     assert code == 0
     assert "4 of 4 cells, 0 failed or collapsed" in text
     for cell in cells:
-        assert set(json.loads((cell / "result.json").read_text())["outcome"]["scores"]) == {"res_l2"}
+        scores = json.loads((cell / "result.json").read_text())["outcome"]["scores"]
+        assert {"res_l1", "res_l2"} < set(scores)
         assert (cell / "run" / "stats.jsonl").read_text() == before[cell] != ""
+    rows = list(csv.DictReader((out / "results.csv").open(newline="", encoding="utf-8")))
+    assert {row["score"] for row in rows if row["status"] == "done"} == {"res_l2"}
+
+    # And earlier scores are not measured again.
+    _, text, _ = run(capsys, grid, "--out", out)
+    assert "0 to do" in text
+    assert {json.loads((cell / "result.json").read_text())["usage"]["attempts"] for cell in cells} == {2}
 
 
 @pytest.mark.parametrize(
