@@ -21,7 +21,6 @@ from inspect_gan.ablation.folder import (
     CellFolder,
     Metrics,
     Outcome,
-    baselines,
     write_baselines,
 )
 from inspect_gan.errors import CannotResume, InspectGanError, UnhealthyTraining
@@ -62,7 +61,7 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
 
     import cv2
 
-    from inspect_gan.ablation.plan import planned_data, planned_scores
+    from inspect_gan.ablation.plan import baselines_to_measure, planned_data, planned_scores
     from inspect_gan.config import make_config
     from inspect_gan.console import PlainConsole
     from inspect_gan.inspector import Inspector
@@ -73,8 +72,8 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     cv2.setNumThreads(int(os.environ.get("OMP_NUM_THREADS", "0")))  # which OpenCV does not read
     identity = folder.identity()
     config = make_config(identity["config"])
-    sweep, key, digest = folder.path.parent.parent, folder.path.name, identity["data"]
-    data = planned_data(sweep, digest)
+    sweep, key = folder.path.parent.parent, folder.path.name
+    data = planned_data(sweep, identity["data"])
     run, evaluation, unfinished = (folder.path / name for name in (RUN, EVALUATION, UNFINISHED))
     # Named without their folder, so that a run goes on after its images were moved.
     sources = [Source(path.name, source_of(path, config.data).load) for path in data.train]
@@ -101,16 +100,23 @@ def train_and_evaluate(folder: CellFolder) -> Outcome:
     known: Metrics = {} if earlier is None else earlier.outcome.scores
     # The first stands for the run: its own, which is calibrated already, else one that did so before.
     names = sorted({*planned_scores(sweep, key), *known}, key=lambda name: (name != own, name not in known, name))
-    first = baselines(sweep, digest) is None
-    inspector.evaluate(data.test, unfinished, scores=names, baselines=first, figures=False, progress=console.print)
+    beside = baselines_to_measure(sweep, key)
+    inspector.evaluate(
+        data.test,
+        unfinished,
+        scores=names,
+        baselines=beside is not None,
+        figures=False,
+        progress=console.print,
+    )
     # Maps of every image in every cell would fill the disk; `evaluate` makes them again.
     shutil.rmtree(unfinished / "maps", ignore_errors=True)
     shutil.rmtree(evaluation, ignore_errors=True)
     unfinished.rename(evaluation)
     metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     rows = metrics["results"]
-    if first:
-        write_baselines(sweep, digest, {row["score"]: _numbers(row) for row in rows if row["baseline"]})
+    if beside is not None:
+        write_baselines(sweep, beside, {row["score"]: _numbers(row) for row in rows if row["baseline"]})
     scores = {row["score"]: _numbers(row) for row in rows if not row["baseline"]}
     scores[metrics["score"]] |= _found(metrics)
     return Outcome("done", scores=scores)

@@ -30,18 +30,31 @@ MAIN = ("pixel_auroc", "pixel_ap", "pixel_aupro")
 
 @dataclass(frozen=True)
 class Row:
-    """A combination (labels of the axes) and a score over its seeds; a baseline has no labels.
+    """A combination (labels of the axes) and a score over its seeds, or a baseline, which has labels only of axes on
+    which it depends.
 
-    score_name: the detector's. planned: seeds of the grid. bold: metrics in which it is best beyond doubt.
+    score_name: the detector's. planned: seeds of the grid. beside: name of the baselines with the same settings. bold:
+    metrics in which it is best beyond doubt.
     """
 
-    labels: Mapping[str, str] | None
+    labels: Mapping[str, str]
     score: str
     score_name: str
     n: int
     planned: int
     metrics: Mapping[str, Summary]
+    beside: str
+    baseline: bool = False
     bold: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What was measured with the same settings of patches and maps. labels: of the axes that tell these from others."""
+
+    name: str
+    labels: Mapping[str, str]
+    metrics: Metrics
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class Collected:
     cells: Sequence[Cell]
     not_applicable: Sequence[NotApplicable]
     results: Mapping[str, Result]
-    baselines: Mapping[str, Metrics]
+    baselines: Mapping[str, Sequence[Baselines]]
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -105,11 +118,14 @@ class Collected:
                 if known:
                     summaries[metric] = Summary.of(known)
             done = sum(1 for one in values if one)
-            rows.append(Row(cells[0].labels, score, name, done, len(cells), summaries))
-        for name, row in self.baselines.get(data, {}).items():
-            # Nothing is random in a baseline: its interval is its value.
-            summaries = {key: Summary(1, value, None, value, value) for key, value in row.items() if value is not None}
-            rows.append(Row(None, name, name, 1, 1, summaries))
+            rows.append(Row(cells[0].labels, score, name, done, len(cells), summaries, cells[0].baselines))
+        for beside in self.baselines[data]:
+            for name, row in beside.metrics.items():
+                # Nothing learns in a baseline, so that it is measured with one seed: its interval is its value.
+                summaries = {
+                    key: Summary(1, value, None, value, value) for key, value in row.items() if value is not None
+                }
+                rows.append(Row(beside.labels, name, name, 1, 1, summaries, beside.name, baseline=True))
         return _with_bold(rows, self.shown)
 
 
@@ -127,21 +143,57 @@ def collect(out: Path) -> Collected:
     """What is there of a sweep so far."""
     plan = read_plan(out)
     cells = planned_cells(out)
-    measured = {name: baselines(out, values["digest"]) for name, values in plan["data"].items()}
     return Collected(
         plan["axes"],
         list(plan["data"]),
         cells,
         [NotApplicable(**values) for values in plan["not_applicable"]],
         results_of(out, cells),
-        {name: metrics for name, metrics in measured.items() if metrics is not None},
+        {
+            name: _baselines(out, values["digest"], [cell for cell in cells if cell.data == name])
+            for name, values in plan["data"].items()
+        },
     )
 
 
+def _baselines(out: Path, digest: str, cells: Sequence[Cell]) -> list[Baselines]:
+    """Those that are measured beside the cells of a data set."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.baselines, []).append(cell)
+    found = []
+    for name, group in groups.items():
+        metrics = baselines(out, name)
+        if metrics is None and len(groups) == 1:
+            metrics = baselines(out, digest)  # as sweeps named them that knew one set of settings
+        if metrics is not None:
+            found.append(Baselines(name, _distinction(group, cells), metrics))
+    return found
+
+
+def _distinction(group: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, str]:
+    """The values of a group of cells on the axes on which other cells have other values."""
+    labels = {}
+    for axis in group[0].labels:
+        values = dict.fromkeys(cell.labels[axis] for cell in group)
+        if any(cell.labels[axis] not in values for cell in cells):
+            labels[axis] = ", ".join(values)
+    return labels
+
+
 def _with_bold(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
+    """The best of each metric marked; baselines count beside rows of the same settings only."""
     winners: dict[int, set[str]] = {}
     for metric in metrics:
-        having = [place for place, row in enumerate(rows) if metric in row.metrics]
+        learned = [row for row in rows if metric in row.metrics and not row.baseline]
+        leader = max(learned, key=lambda row: row.metrics[metric].mean, default=None)
+        if leader is None:
+            continue
+        having = [
+            place
+            for place, row in enumerate(rows)
+            if metric in row.metrics and (not row.baseline or row.beside == leader.beside)
+        ]
         winner = best([rows[place].metrics[metric] for place in having])
         if winner is not None:
             winners.setdefault(having[winner], set()).add(metric)

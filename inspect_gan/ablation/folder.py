@@ -6,7 +6,8 @@ outcome.json   how the work ended; by the cell's own process, as its last act
 result.json    outcome and usage together; by the supervisor. A cell with a result is finished for good, unless a later
                grid wants more scores: it is then measured again, and keeps its result until there is the new one.
 
-Beside the cells, baselines/DIGEST.json holds what needs no training: measured once per data set, by its first cell.
+Beside the cells, baselines/NAME.json holds what needs no training: measured once per data set and settings of patches
+and maps, by a cell of the grid's first seed.
 """
 
 import json
@@ -118,13 +119,13 @@ class CellFolder:
         _write(self.path / name, values)
 
 
-def baselines(out: Path, digest: str) -> Metrics | None:
-    """Of the data set of that digest in the sweep `out`; None before they are measured."""
-    return _read(out / BASELINES / f"{digest}.json", Metrics)
+def baselines(out: Path, name: str) -> Metrics | None:
+    """Those of that name in the sweep `out`; None before they are measured."""
+    return _read(out / BASELINES / f"{name}.json", Metrics)
 
 
-def write_baselines(out: Path, digest: str, metrics: Metrics) -> None:
-    _write(out / BASELINES / f"{digest}.json", metrics)
+def write_baselines(out: Path, name: str, metrics: Metrics) -> None:
+    _write(out / BASELINES / f"{name}.json", metrics)
 
 
 def _read(path: Path, kind: type[T]) -> T | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import inspect_gan
 from inspect_gan.ablation.data import DataFiles
-from inspect_gan.ablation.folder import CELL, CELLS
+from inspect_gan.ablation.folder import CELL, CELLS, baselines
 from inspect_gan.ablation.grid import Grid, Level, axes_of, flat
 from inspect_gan.config import (
     DEFAULT_DETECTOR,
@@ -35,6 +35,12 @@ from inspect_gan.objectives import objectives
 from inspect_gan.registry import Registry
 
 PLAN = "plan.json"
+# What baselines depend on beside the data; a seed only chooses the normal images that they are fitted to.
+BASELINE_SETTINGS: Any = {
+    "patches": True,
+    "data": {"page", "info_bar", "holdout", "holdout_fraction"},
+    "scoring": {"stride", "window", "smooth", "target_fpr"},
+}
 # How often a run saves itself and how it reads images changes no result.
 IRRELEVANT = (("training", "checkpoint_minutes"), ("data", "memory_mb"))
 
@@ -56,13 +62,14 @@ class NotApplicable:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a combination on a data set (by name) with a seed."""
+    """One run: a combination on a data set (by name) with a seed. baselines: name of those with the same settings."""
 
     id: str
     data: str
     seed: int
     labels: Mapping[str, str]
     scores: Mapping[str, str]
+    baselines: str
 
     @property
     def title(self) -> str:
@@ -99,7 +106,8 @@ def make_plan(grid: Grid, lines: Mapping[str, str], data: Mapping[str, DataFiles
         config = combination.config.model_copy(update={"seed": seed})
         key = cell_id(config, files.digest)
         identities[key] = identity(config, files.digest)
-        cells.append(Cell(key, name, seed, combination.labels, combination.scores))
+        beside = baselines_name(config, files.digest)
+        cells.append(Cell(key, name, seed, combination.labels, combination.scores, beside))
     axes = {name: tuple(level.label for level in levels) for name, levels in axes_of(grid).items()}
     return Plan(axes, grid.scores, tuple(cells), tuple(unfit), identities, data)
 
@@ -144,8 +152,12 @@ def cell_id(config: Config, digest: str) -> str:
     values = identity(config, digest)
     for room, key in IRRELEVANT:
         values["config"][room].pop(key)
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _hash(values)
+
+
+def baselines_name(config: Config, digest: str) -> str:
+    """Of the baselines that belong beside cells of these settings. digest: of their data."""
+    return f"{digest}-{_hash(config.model_dump(mode='json', include=BASELINE_SETTINGS))}"
 
 
 def write_plan(out: Path, plan: Plan) -> None:
@@ -175,6 +187,14 @@ def planned_data(out: Path, digest: str) -> DataFiles:
 def planned_scores(out: Path, key: str) -> set[str]:
     """The detector's scores that the plan of a sweep wants of a cell."""
     return wanted_scores(planned_cells(out))[key]
+
+
+def baselines_to_measure(out: Path, key: str) -> str | None:
+    """Name of the baselines that a cell of the plan measures: those beside it, unless they are there. Only cells of the
+    grid's first seed do, so that it makes no difference which cell is done first."""
+    cells = planned_cells(out)
+    names = {cell.baselines for cell in cells if cell.id == key and cell.seed == cells[0].seed}
+    return next((name for name in names if baselines(out, name) is None), None)
 
 
 def planned_cells(out: Path) -> list[Cell]:
@@ -230,6 +250,11 @@ def _foreign(settings: Mapping[str, Any], registry: Registry[Any], chosen: str) 
     fields = {name: set(registry.get(name).settings_class.model_fields) for name in registry.names()}
     others = set().union(*fields.values()) - fields.get(chosen, set())
     return [key for key in settings if key.startswith(f"{registry.kind}.") and key.split(".")[1] in others]
+
+
+def _hash(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _has(detector: Detector, score: str) -> bool:

@@ -13,6 +13,9 @@ LEGEND = (
     "Mean ± standard deviation over n seeds. Bold: the best of a column, only where its 95 % interval of the mean lies "
     "above that of the second."
 )
+SEVERAL_BASELINES = (
+    "Baselines depend on the settings of patches and maps: bold compares a row with the baselines of its own."
+)
 DIFFERENCES = (
     "Paired by seed: within a seed the other axes are averaged, so that n counts seeds. Interval: 95 %, Student's t. "
     "d: mean over standard deviation of the differences. p: two-sided paired t-test after Holm's correction over the "
@@ -48,10 +51,12 @@ def results_csv(found: Collected) -> str:
             about |= {"reason": result.outcome.reason, **asdict(result.usage)}
         for score, name in cell.scores.items():
             rows.append(about | {"score": score, "score_name": name} | dict(found.metrics_of(cell, name)))
-    for data, baselines in found.baselines.items():
-        for name, values in baselines.items():
-            known = {key: value for key, value in values.items() if key in metrics}
-            rows.append({"data": data, "score": name, "score_name": name, "status": "baseline", **known})
+    for data, sets in found.baselines.items():
+        for baselines in sets:
+            for name, values in baselines.metrics.items():
+                known = {key: value for key, value in values.items() if key in metrics}
+                about = {"data": data, **baselines.labels, "score": name, "score_name": name, "status": "baseline"}
+                rows.append(about | known)
     return csv_text(columns, rows)
 
 
@@ -71,9 +76,9 @@ def header(found: Collected) -> list[str]:
 
 def cells_of(found: Collected, row: Row) -> list[tuple[str, bool]]:
     """A row of the table of means: texts, and whether each is to be bold."""
-    labels = ["–" for _ in found.axes] if row.labels is None else list(row.labels.values())
+    labels = [row.labels.get(axis, "–") for axis in found.axes]
     score = row.score if row.score == row.score_name else f"{row.score} ({row.score_name})"
-    n = "no learning" if row.labels is None else str(row.n) if row.n == row.planned else f"{row.n} of {row.planned}"
+    n = "no learning" if row.baseline else str(row.n) if row.n == row.planned else f"{row.n} of {row.planned}"
     plain = [(text, False) for text in (*labels, score, n)]
     return plain + [(shown(row.metrics.get(metric)), metric in row.bold) for metric in found.shown]
 
@@ -108,6 +113,8 @@ def notes(found: Collected) -> list[str]:
     planned = len({cell.seed for cell in found.cells})
     if planned < ENOUGH_SEEDS:
         lines.append(f"{planned} seeds are few: intervals from under {ENOUGH_SEEDS} say little.")
+    if any(len({cell.baselines for cell in found.cells if cell.data == data}) > 1 for data in found.data):
+        lines.append(SEVERAL_BASELINES)
     open_cells = {cell.id for cell in found.cells if found.status(cell) == "open"}
     if open_cells:
         lines.append(f"{len(open_cells)} cells are not finished: the tables hold what is done.")

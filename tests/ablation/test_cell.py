@@ -10,7 +10,7 @@ from inspect_gan.ablation.cell import train_and_evaluate
 from inspect_gan.ablation.data import open_data
 from inspect_gan.ablation.folder import CELLS, CellFolder, Result, Usage, baselines
 from inspect_gan.ablation.grid import load_grid
-from inspect_gan.ablation.plan import make_plan, write_plan
+from inspect_gan.ablation.plan import make_plan, planned_cells, write_plan
 
 GRID = """\
 data:
@@ -60,7 +60,8 @@ def test_a_cell_goes_on_where_it_stood(tmp_path: Path, capsys: pytest.CaptureFix
     assert own["calibrated_fpr"] == coverage["at_calibrated_threshold"]["pixel_false_alarm_rate"]
     assert own["calibrated_fpr_good"] == metrics["operating_point"]["fpr_of_good_images"] is not None
     assert "coverage" not in first.scores["enc_mse"]  # counted of one map alone
-    measured = baselines(tmp_path / "out", folder.identity()["data"])
+    (name,) = {cell.baselines for cell in planned_cells(tmp_path / "out")}
+    measured = baselines(tmp_path / "out", name)
     assert measured is not None
     assert {"grey", "smooth", "bright_smooth"} <= set(measured)
 

@@ -10,9 +10,9 @@ import cv2
 import pytest
 
 from inspect_gan.ablation.data import open_data
-from inspect_gan.ablation.folder import CELLS
+from inspect_gan.ablation.folder import CELLS, write_baselines
 from inspect_gan.ablation.grid import DataEntry, load_grid
-from inspect_gan.ablation.plan import Plan, make_plan, planned_data, write_plan
+from inspect_gan.ablation.plan import Plan, baselines_to_measure, make_plan, planned_data, write_plan
 from inspect_gan.detector import detectors
 from inspect_gan.errors import InspectGanError
 
@@ -71,6 +71,36 @@ def test_another_version_is_another_cell(make: Make, monkeypatch: pytest.MonkeyP
     before = ids(make())
     monkeypatch.setattr("inspect_gan.__version__", "9.9.9")
     assert not ids(make()) & before
+
+
+@pytest.mark.parametrize(
+    ("axis", "sets"),
+    [
+        ("patches.size: [32, 64]", 2),
+        ("scoring.target_fpr: [0.1, 0.2]", 2),
+        ("data.holdout_fraction: [0.1, 0.2]", 2),
+        ("detector.width: [4, 8]", 1),
+        ("scoring.score: [res_l1, res_l2]", 1),
+    ],
+)
+def test_baselines_are_shared_by_cells_in_whose_settings_they_agree(axis: str, sets: int, make: Make) -> None:
+    plan = make(f"axes={{{axis}}}", "tricks=[]", "base={training.steps: 3}")
+    assert len({cell.baselines for cell in plan.cells}) == sets
+    assert len({(cell.baselines, *cell.labels.values()) for cell in plan.cells}) == 2  # whatever the seed
+
+
+def test_cells_of_the_first_seed_measure_baselines_that_are_not_there(make: Make, tmp_path: Path) -> None:
+    plan = make("axes={patches.size: [32, 64]}", "tricks=[]", "seeds=[5, 3]", "base={training.steps: 3}")
+    write_plan(tmp_path / "out", plan)
+
+    def measured() -> list[str | None]:
+        return [baselines_to_measure(tmp_path / "out", cell.id) for cell in plan.cells]
+
+    small, large, _, _ = names = [cell.baselines for cell in plan.cells]
+    assert measured() == [small, large, None, None]
+    assert names == [small, large, small, large]
+    write_baselines(tmp_path / "out", small, {})
+    assert measured() == [None, large, None, None]
 
 
 def test_names_and_places_of_data_do_not_matter_but_contents_do(make: Make, images: Path) -> None:

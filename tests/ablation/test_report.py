@@ -24,8 +24,8 @@ HOSTILE = "<script>alert(1)</script> a|b 100% $x_1$"
 def write_results(out: Path, plan: Plan) -> None:
     """ganomaly: AUROC 0.5 (0.9 with noise) + seed / 100; bigan: collapsed with noise; the last cell is open."""
     write_plan(out, plan)
-    for files in plan.data.values():
-        write_baselines(out, files.digest, {"grey": {"pixel_auroc": 0.4, "pixel_ap": 0.1}})
+    for name in {cell.baselines for cell in plan.cells}:
+        write_baselines(out, name, {"grey": {"pixel_auroc": 0.4, "pixel_ap": 0.1}})
     for cell in plan.cells[:-1]:
         noise, bigan = cell.labels["input_noise"] == "on", cell.labels["detector"] == "bigan"
         value = (0.9 if noise else 0.5) + cell.seed / 100
@@ -99,6 +99,45 @@ def test_the_best_score_is_bold(make: Make, tmp_path: Path) -> None:
     assert [row.bold for row in rows] == [set(), {"pixel_auroc", "pixel_ap"}, set()]
     assert "**0.905 ± 0.007**" in markdown(collect(tmp_path / "one"), [])
     assert r"\textbf{0.905 $\pm$ 0.007}" in latex(collect(tmp_path / "one"))
+
+
+def test_bold_compares_with_the_baselines_of_the_same_settings(make: Make, tmp_path: Path) -> None:
+    axes = "axes={detector: [ganomaly], patches.size: [32, 64]}"
+    plan, out = make("seeds=[0, 1, 2]", "tricks=[]", "scores=[default]", axes), tmp_path / "out"
+    write_plan(out, plan)
+    for cell in plan.cells:
+        large = cell.labels["patches.size"] == "64"
+        row: dict[str, float | None] = {"pixel_auroc": (0.9 if large else 0.5) + cell.seed / 100}
+        CellFolder(out / CELLS / cell.id).write_result(
+            Result(Outcome("done", None, {"enc_mse": row}), Usage(1, 12.5, 300.0))
+        )
+        write_baselines(out, cell.baselines, {"pca_residual": {"pixel_auroc": 0.7 if large else 0.95}})
+    rows = collect(out).rows("cloth")
+    assert [(dict(row.labels), row.baseline, set(row.bold)) for row in rows] == [
+        ({"detector": "ganomaly", "patches.size": "32"}, False, set()),
+        ({"detector": "ganomaly", "patches.size": "64"}, False, {"pixel_auroc"}),
+        ({"patches.size": "32"}, True, set()),
+        ({"patches.size": "64"}, True, set()),
+    ]
+    text = markdown(collect(out), [])
+    assert "| – | 64 | pca_residual | no learning | 0.700 |" in text
+    assert "baselines of its own" in text
+    lines = list(csv.DictReader(io.StringIO(results_csv(collect(out)), newline="")))
+    assert [(row["detector"], row["patches.size"]) for row in lines if row["status"] == "baseline"] == [
+        ("", "32"),
+        ("", "64"),
+    ]
+    write_baselines(out, plan.cells[1].baselines, {"pca_residual": {"pixel_auroc": 0.97}})
+    assert [set(row.bold) for row in collect(out).rows("cloth")] == [set(), set(), set(), {"pixel_auroc"}]
+
+
+def test_baselines_of_earlier_sweeps_are_read_where_there_is_one_set_of_settings(
+    found: Collected, out: Path, plan: Plan
+) -> None:
+    (name,) = {cell.baselines for cell in plan.cells}
+    (data,) = plan.data
+    (out / "baselines" / f"{name}.json").rename(out / "baselines" / f"{plan.data[data].digest}.json")
+    assert collect(out).baselines[data] == found.baselines[data] != []
 
 
 def test_latex_is_escaped(found: Collected) -> None:
