@@ -58,7 +58,7 @@ def run_ablation(source: str | Path, overrides: Iterable[str], out: Path, option
         return
     with reserved(out):
         for name, files in data.items():
-            if files.digest == UNDRAWN:
+            if files.digest.startswith(UNDRAWN):
                 console.print(f"drawing images: {out / DRAWINGS}")
                 data[name] = open_data(name, grid.data[name], out / DRAWINGS)
         plan = make_plan(grid, lines, data)

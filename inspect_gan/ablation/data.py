@@ -15,7 +15,7 @@ from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
 from inspect_gan.run import sha256
 
-UNDRAWN = "not drawn yet"  # digest of synthetic images that a dry run does not draw
+UNDRAWN = "not drawn yet"  # how the digest begins of a data set whose synthetic images a dry run does not draw
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def open_data(name: str, entry: DataEntry, drawings: Path, *, draw: bool = True)
         folder = drawings / _drawing(entry.draw)
         if not is_complete(folder):
             if not draw:
-                return DataFiles((), (), UNDRAWN)
+                return DataFiles((), (), f"{UNDRAWN}: {entry.model_dump_json()}")
             shutil.rmtree(folder, ignore_errors=True)  # what an interrupted drawing left
             write_dataset(folder, **entry.draw.model_dump())
-        entry = DataEntry(train=folder)
+        entry = entry.model_copy(update={"train": folder})
     assert entry.train is not None
     dataset = open_dataset(entry.train.absolute(), entry.layout)
     test = dataset.test

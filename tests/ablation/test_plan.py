@@ -239,6 +239,23 @@ def test_drawn_images_are_drawn_once(tmp_path: Path) -> None:
     assert len(first.train) == 1
 
 
+def test_drawn_images_may_be_tested_on_others(images: Path, tmp_path: Path) -> None:
+    draw = {"normal": 1, "defective": 1, "height": 64, "width": 64}
+    folders = {"test": str(images / "test" / "hole"), "masks": str(images / "ground_truth" / "hole")}
+    files = open_data("x", DataEntry.model_validate({"draw": draw} | folders), tmp_path)
+    assert [sample.image for sample in files.test] == [images / "test" / "hole" / "0.png"]
+    assert files.train == open_data("x", DataEntry.model_validate({"draw": draw}), tmp_path).train
+    with pytest.raises(InspectGanError, match="needs a list file"):
+        open_data("x", DataEntry.model_validate({"draw": draw, "layout": "list"}), tmp_path)
+
+
+def test_a_dry_run_tells_undrawn_data_sets_apart(make: Make, tmp_path: Path) -> None:
+    grid, lines = load_grid("penalty", ["data={a: {draw: {seed: 0}}, b: {draw: {seed: 1}}, c: {draw: {seed: 1}}}"])
+    data = {name: open_data(name, entry, tmp_path, draw=False) for name, entry in grid.data.items()}
+    plan = make_plan(grid, lines, data)
+    assert len(ids(plan)) == len(plan.cells) * 2 // 3  # b and c are the same
+
+
 def test_cells_may_start_from_the_recipes(make: Make) -> None:
     grid = ("axes={detector: [ganomaly, ebgan]}", "tricks=[]", "base={detector.width: 4}")
     plain, recipes = make(*grid), make(*grid, "recipes=true")
