@@ -44,7 +44,7 @@ def ablate(
     try:
         run_ablation(grid, overrides or (), out, options, console)
     except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on: inspect-gan ablate {grid} --out {out}")
+        console.print("stopped; what is finished is kept, and the same command goes on")
         raise typer.Exit(130) from None
 
 

@@ -25,14 +25,16 @@ def seconds_per_cell(plan: Plan, cells: Iterable[Cell], results: Mapping[str, Re
     return {detector: sum(found.values()) / len(found) for detector, found in seconds.items()}
 
 
-def seconds_left(plan: Plan, left: Sequence[Cell], measured: Mapping[str, float], workers: int) -> float | None:
+def seconds_left(
+    plan: Plan, left: Sequence[Cell], measured: Mapping[str, float], workers: int, gone: float = 0.0
+) -> float | None:
     """Wall-clock seconds for cells that have no result; a detector that was not measured counts like the mean of the
-    others. None when nothing was measured."""
+    others. None when nothing was measured. gone: seconds that these cells have behind them, together."""
     if not measured:
         return None
     typical = sum(measured.values()) / len(measured)
     unique = {cell.id: measured.get(plan.detector(cell), typical) for cell in left}
-    return sum(unique.values()) / min(workers, max(len(unique), 1))
+    return max(sum(unique.values()) - gone, 0.0) / min(workers, max(len(unique), 1))
 
 
 def budget_lines(plan: Plan, results: Mapping[str, Result], workers: int) -> list[str]:
@@ -147,13 +149,13 @@ class Board:
     def _clock(self) -> str:
         open_cells = [self._cells[key] for key, state in self._states.items() if state in ("open", "running")]
         measured = seconds_per_cell(self._plan, self._cells.values(), self.results)
-        seconds = seconds_left(self._plan, open_cells, measured, self._workers)
+        # A running cell has part of its time behind it.
+        gone = sum(time.monotonic() - self._begun[cell.id] for cell in open_cells if cell.id in self._begun)
+        seconds = seconds_left(self._plan, open_cells, measured, self._workers, gone)
         # Of a cell that is measured again the seconds of its training say nothing.
         if seconds is None or any(cell.id in self.results for cell in open_cells):
             return "unknown time"
-        # A running cell has part of its time behind it.
-        gone = sum(time.monotonic() - self._begun[cell.id] for cell in open_cells if cell.id in self._begun)
-        return clock(max(seconds - gone / self._workers, 0))
+        return clock(seconds)
 
 
 def clock(seconds: float) -> str:

@@ -247,6 +247,9 @@ def test_budget_from_measured_seconds(make: Make) -> None:
     # bigan was not measured and counts like what was; one cell cannot use two workers.
     assert seconds_left(plan, cells["bigan"][:1], {"ganomaly": 20}, 2) == 20
     assert seconds_left(plan, plan.cells, {}, 2) is None
+    # What the last cells have behind them is shared by as many as still run.
+    assert seconds_left(plan, cells["ganomaly"][:1], {"ganomaly": 20}, 8, gone=15) == 5
+    assert seconds_left(plan, cells["ganomaly"][:1], {"ganomaly": 20}, 8, gone=25) == 0
     text = "\n".join(budget_lines(plan, results, 2))
     assert "16 cells, 3 finished, 13 to do on 2 workers" in text
     assert "measured: ganomaly 20.0 s per cell" in text
@@ -282,3 +285,13 @@ def test_the_table_counts_states(make: Make) -> None:
     assert board.open_cells() == [cell.id for cell in plan.cells]
     assert "unknown time left" in str(board.table().caption)  # nobody knows what measuring again takes
     assert clock(3725.2) == "1:02:05"
+
+
+def test_the_time_left_falls_while_the_last_cell_runs(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, now = make("seeds=[0]", "tricks=[]"), [1000.0]
+    monkeypatch.setattr("inspect_gan.ablation.progress.time.monotonic", lambda: now[0])
+    board = Board(plan, plan.cells, {plan.cells[0].id: finished(100.0)}, quiet())
+    board.start(plan.cells[1].id)
+    board.show(workers=8)
+    now[0] += 90
+    assert board.table().caption == "0:00:10 left"

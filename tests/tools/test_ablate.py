@@ -103,6 +103,18 @@ def test_a_sweep_of_real_trainings(grid: Path, tmp_path: Path, capsys: pytest.Ca
     assert {json.loads((cell / "result.json").read_text())["usage"]["attempts"] for cell in cells} == {2}
 
 
+def test_a_stopped_sweep_names_no_other_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inspect_gan.ablation.command.run_ablation", stop)
+    code, text, _ = run(capsys, "penalty", "--out", "o", "--data", "mats", "--workers", "4", "seeds=[0]")
+    assert code == 130
+    assert text.splitlines() == ["stopped; what is finished is kept, and the same command goes on"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
