@@ -6,23 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 from inspect_gan.ablation.folder import CELLS, CellFolder, Metrics, Result, Status, baselines
+from inspect_gan.ablation.grid import METRICS
 from inspect_gan.ablation.plan import Cell, NotApplicable, planned_cells, read_plan, wanted_scores
 from inspect_gan.ablation.statistics import Measurement, Summary, best
 
-# The order of columns; metrics unknown here follow.
-METRICS = {
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_aupro": "pixel AUPRO",
-    "patch_auroc": "patch AUROC",
-    "patch_ap": "patch AP",
-    "patch_precision": "patch precision",
-    "patch_recall": "patch recall",
-    "patch_f1": "patch F1",
-    "image_auroc": "image AUROC",
-    "coverage": "defects half covered",
-    "coverage_from_0": "of the smallest",
-}
 # Those that plots and the lists of differences in reports show. Tables show all of METRICS, results.csv also what else
 # is measured, such as each run's own intervals.
 MAIN = ("pixel_auroc", "pixel_ap", "pixel_aupro")

@@ -103,7 +103,7 @@ def _job(limits: Limits, workers: int) -> Job:
 
 def _named(paths: tuple[Path, ...]) -> dict[str, DataEntry]:
     """Data sets named after their folder or file."""
-    found = {path.absolute().stem: DataEntry(train=path) for path in paths}
+    found = {(path.absolute().name if path.is_dir() else path.absolute().stem): DataEntry(train=path) for path in paths}
     if len(found) < len(paths):
         raise InspectGanError("two --data have the same name: put them into the grid under different names")
     return found

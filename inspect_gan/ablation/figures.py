@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 
-from inspect_gan.ablation.collect import METRICS
+from inspect_gan.ablation.grid import METRICS
 from inspect_gan.ablation.statistics import Difference
 
 

@@ -14,10 +14,25 @@ from inspect_gan.registry import did_you_mean
 from inspect_gan.settings import Settings
 from inspect_gan.tricks import TRICKS
 
-# Columns of the tables, which no axis may be called like.
+# The order of columns; metrics unknown here follow.
+METRICS = {
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_aupro": "pixel AUPRO",
+    "patch_auroc": "patch AUROC",
+    "patch_ap": "patch AP",
+    "patch_precision": "patch precision",
+    "patch_recall": "patch recall",
+    "patch_f1": "patch F1",
+    "image_auroc": "image AUROC",
+    "coverage": "defects half covered",
+    "coverage_from_0": "of the smallest",
+}
+# Columns of the tables, which no axis may be called like; nor like a metric, or a metric's details, "pixel_ap_low".
 RESERVED = (
     *("cell", "data", "seed", "score", "score_name", "status", "reason", "attempts", "seconds", "peak_mb"),
     *("axis", "reference", "value", "metric", "n", "mean", "low", "high", "effect_size", "p", "p_holm"),
+    *("patch_threshold", "calibrated_coverage", "calibrated_fpr", "calibrated_fpr_good"),
 )
 
 
@@ -97,8 +112,9 @@ class Grid(Settings):
     @field_validator("axes")
     @classmethod
     def _axes(cls, value: dict[str, Any]) -> dict[str, Any]:
+        details = tuple(f"{metric}_" for metric in METRICS)
         for name, levels in value.items():
-            if name in RESERVED or name in TRICKS:
+            if name in (*RESERVED, *METRICS, *TRICKS) or name.startswith(details):
                 raise ValueError(f"no axis may be called '{name}'")
             sets = isinstance(levels, dict) and all(isinstance(one, dict) for one in levels.values())
             values = isinstance(levels, list) and not any(isinstance(one, list | dict) for one in levels)

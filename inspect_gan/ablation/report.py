@@ -7,9 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from inspect_gan.ablation import tables
-from inspect_gan.ablation.collect import METRICS, Collected, collect
+from inspect_gan.ablation.collect import Collected, collect
 from inspect_gan.ablation.figures import effects_figure
 from inspect_gan.ablation.folder import CELLS, EVALUATION, LOG, RUN
+from inspect_gan.ablation.grid import METRICS
 from inspect_gan.ablation.plan import Cell
 from inspect_gan.ablation.statistics import Difference, differences
 from inspect_gan.errors import writing

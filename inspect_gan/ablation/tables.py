@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from inspect_gan.ablation.collect import METRICS, Collected, Row
+from inspect_gan.ablation.collect import Collected, Row
+from inspect_gan.ablation.grid import METRICS
 from inspect_gan.ablation.statistics import Difference, Summary
 from inspect_gan.reporting.tables import csv_text
 

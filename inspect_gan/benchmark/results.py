@@ -101,7 +101,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[tuple[
             lines.append((before["text"], f"{before['ratio']['median']:.2f}× before, now gone: {why}"))
             continue
         change = now["ratio"]["median"] / before["ratio"]["median"]
-        fell = change < 1 / (1 + TOLERANCE)
+        fell = change < 1 - TOLERANCE
         worse |= fell
         verdict = f", WORSE by more than {TOLERANCE:.0%}" if fell else ""
         medians = f"{before['ratio']['median']:.2f}× before, {now['ratio']['median']:.2f}× now"

@@ -11,6 +11,7 @@ from inspect_gan.ablation.data import open_data
 from inspect_gan.ablation.folder import CELLS, CellFolder, Result, Usage, baselines
 from inspect_gan.ablation.grid import load_grid
 from inspect_gan.ablation.plan import make_plan, planned_cells, write_plan
+from inspect_gan.errors import InspectGanError
 
 GRID = """\
 data:
@@ -50,6 +51,9 @@ def test_a_cell_goes_on_where_it_stood(tmp_path: Path, capsys: pytest.CaptureFix
     assert first.status == "done"
     assert steps(folder) == [1, 2, 3]
     assert set(first.scores) == {"enc_mse", "res_ssim"}
+    for metric in first.scores["res_ssim"]:  # a column of results.csv
+        with pytest.raises(InspectGanError, match=f"no axis may be called '{metric}'"):
+            load_grid("penalty", [f"axes={{{metric}: {{small: {{detector.width: 4}}}}}}"])
     metrics = json.loads((folder.path / "evaluation" / "metrics.json").read_text())
     coverage = metrics["coverage"]
     own = first.scores["res_ssim"]

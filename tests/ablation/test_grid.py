@@ -56,6 +56,8 @@ def test_paths_are_relative_to_the_file_and_those_of_overrides_to_the_current_fo
         ("data: {a: i}\naxes:\n  detector: ganomaly", "line 2: .*'detector' needs a list"),
         ("data: {a: i}\naxes:\n  detector: [rcgan, rcgan]", "a value twice"),
         ("data: {a: i}\naxes: {seed: [1]}", "no axis may be called 'seed'"),
+        ("data: {a: i}\naxes: {coverage: {x: {}}}", "no axis may be called 'coverage'"),
+        ("data: {a: i}\naxes: {pixel_ap_low: {x: {}}}", "no axis may be called 'pixel_ap_low'"),
         ("data: {a: i}\naxes: {detector.width: [4], w: {x: {detector.width: 8}}}", "both set detector.width"),
         ("data: {a: i}\naxes: {objective: [mim], x: {y: {objective.name: mim}}}", "both set objective.name"),
         ("data: {a: i}\nbase: {seed: 3}", "list the seeds under seeds"),

@@ -103,6 +103,18 @@ def test_a_sweep_of_real_trainings(grid: Path, tmp_path: Path, capsys: pytest.Ca
     assert {json.loads((cell / "result.json").read_text())["usage"]["attempts"] for cell in cells} == {2}
 
 
+def test_data_sets_are_named_after_their_folders_and_list_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("mats.v1", "mats.v2"):
+        (tmp_path / name).mkdir()
+    for first, second, same in (("mats.v1", "mats.v2", False), ("mats.txt", "mats.csv", True)):
+        data = [text for name in (first, second) for text in ("--data", tmp_path / name)]
+        code, _, error = run(capsys, "penalty", "--out", tmp_path / "o", "--dry-run", *data)
+        assert code == 2
+        assert ("two --data have the same name" in error) == same
+
+
 def test_a_stopped_sweep_names_no_other_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
