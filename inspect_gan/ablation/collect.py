@@ -169,19 +169,24 @@ def _distinction(group: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, str]
 
 
 def _with_bold(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
-    """The best of each metric marked; baselines count beside rows of the same settings only."""
+    """The best of each metric marked: a detector where nothing of its own settings comes near, else what is best of
+    all."""
     winners: dict[int, set[str]] = {}
     for metric in metrics:
-        learned = [row for row in rows if metric in row.metrics and not row.baseline]
-        leader = max(learned, key=lambda row: row.metrics[metric].mean, default=None)
-        if leader is None:
-            continue
-        having = [
-            place
-            for place, row in enumerate(rows)
-            if metric in row.metrics and (not row.baseline or row.beside == leader.beside)
-        ]
-        winner = best([rows[place].metrics[metric] for place in having])
+        having = [place for place, row in enumerate(rows) if metric in row.metrics]
+        learned = [place for place in having if not rows[place].baseline]
+        leader = max(learned, key=lambda place: rows[place].metrics[metric].mean, default=None)
+        own = {rows[leader].beside} if leader is not None else set()
+        beside = [place for place in having if rows[place].beside in own or not rows[place].baseline]
+        winner = _winner(rows, beside, metric)
+        if winner is None or winner != leader:
+            winner = _winner(rows, having, metric)
         if winner is not None:
-            winners.setdefault(having[winner], set()).add(metric)
+            winners.setdefault(winner, set()).add(metric)
     return [replace(row, bold=frozenset(winners.get(place, ()))) for place, row in enumerate(rows)]
+
+
+def _winner(rows: Sequence[Row], places: Sequence[int], metric: str) -> int | None:
+    """Of these places that of the row which is best beyond doubt."""
+    winner = best([rows[place].metrics[metric] for place in places])
+    return None if winner is None else places[winner]

@@ -137,8 +137,8 @@ def combinations(grid: Grid, lines: Mapping[str, str]) -> tuple[list[Combination
             raise InspectGanError(f"{lines.get('scores', 'scores')}: no detector of the grid has a score '{name}'")
     for one in found:
         if not one.scores:
-            scores = ", ".join(grid.scores)
-            unfit.append(NotApplicable(one.labels, f"{one.config.detector['name']} has none of the scores {scores}"))
+            reason = f"{one.config.detector['name']} has none of the scores {', '.join(grid.scores)}"
+            unfit.append(NotApplicable(one.labels, reason))
     return [one for one in found if one.scores], unfit
 
 

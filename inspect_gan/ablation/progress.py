@@ -79,7 +79,9 @@ class Board:
         self.lost: dict[str, str] = {}
         self._plan = plan
         self._cells = {cell.id: cell for cell in cells}
-        self._states = {key: results[key].outcome.status if key in results else "open" for key in self._cells}
+        self._states: dict[str, str] = {
+            key: results[key].outcome.status if key in results else "open" for key in self._cells
+        }
         self._begun: dict[str, float] = {}
         self._console = console
         self._workers = 1

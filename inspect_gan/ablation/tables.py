@@ -15,7 +15,7 @@ LEGEND = (
     "above that of the second."
 )
 SEVERAL_BASELINES = (
-    "Baselines depend on the settings of patches and maps: bold compares a row with the baselines of its own."
+    "Baselines depend on the settings of patches and maps; to be bold a detector need only be above those of its own."
 )
 DIFFERENCES = (
     "Paired by seed: within a seed the other axes are averaged, so that n counts seeds. Interval: 95 %, Student's t. "

@@ -121,14 +121,17 @@ def test_bold_compares_with_the_baselines_of_the_same_settings(make: Make, tmp_p
     ]
     text = markdown(collect(out), [])
     assert "| – | 64 | pca_residual | no learning | 0.700 |" in text
-    assert "baselines of its own" in text
+    assert "above those of its own" in text
     lines = list(csv.DictReader(io.StringIO(results_csv(collect(out)), newline="")))
     assert [(row["detector"], row["patches.size"]) for row in lines if row["status"] == "baseline"] == [
         ("", "32"),
         ("", "64"),
     ]
-    write_baselines(out, plan.cells[1].baselines, {"pca_residual": {"pixel_auroc": 0.97}})
-    assert [set(row.bold) for row in collect(out).rows("cloth")] == [set(), set(), set(), {"pixel_auroc"}]
+    # Where a baseline of its own settings is above it, bold is what is best of all, in the settings of either.
+    for value, bold in ((0.93, 2), (0.97, 3)):
+        write_baselines(out, plan.cells[1].baselines, {"pca_residual": {"pixel_auroc": value}})
+        shown = [place for place, row in enumerate(collect(out).rows("cloth")) if row.bold]
+        assert shown == [bold]
 
 
 def test_baselines_of_earlier_sweeps_are_read_where_there_is_one_set_of_settings(

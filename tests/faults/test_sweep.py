@@ -1,6 +1,7 @@
 """Sweeps: killed at any moment, themselves or the process of a cell, they end in the tables they would have had."""
 
 import csv
+import json
 import random
 import shutil
 import sys
@@ -23,10 +24,10 @@ base:
 tricks: [input_noise]
 scores: [default]
 """
-# In place of a cell's process: does not train, has an outcome that tells the cells apart.
+# In place of a cell's process: does not train; its outcome tells the cells apart and has all scores that are wanted.
 STAND_IN = """\
 #!{python}
-import sys, time
+import json, sys, time
 from pathlib import Path
 from inspect_gan.ablation.cell import main
 from inspect_gan.ablation.folder import Outcome
@@ -34,7 +35,10 @@ from inspect_gan.ablation.folder import Outcome
 def work(folder):
     time.sleep(0.1)
     value = int(folder.path.name, 16) / 16 ** len(folder.path.name)
-    return Outcome("done", None, {{"enc_mse": {{"pixel_auroc": value}}}})
+    cells = json.loads((folder.path.parent.parent / "plan.json").read_text())["cells"]
+    wanted = {{name for cell in cells if cell["id"] == folder.path.name for name in cell["scores"].values()}}
+    known = folder.result().outcome.scores if folder.result() else {{}}
+    return Outcome("done", None, {{name: {{"pixel_auroc": value}} for name in sorted({{*wanted, *known}})}})
 
 sys.exit(main(Path(sys.argv[-1]), work))
 """
@@ -118,6 +122,25 @@ def test_killed_several_times_at_random_moments(
             server(*command, python=str(python), kill_after=rng.uniform(0, undisturbed["seconds"]))
         finish(server, command, python, out, wanted, number)
         shutil.rmtree(out)
+
+
+def test_measuring_other_scores_killed_at_file_operations(server: Server, python: Path, tmp_path: Path) -> None:
+    made, out = tmp_path / "made", tmp_path / "out"
+    first = sweep(tmp_path, out)
+    assert server(*first, python=str(python))["code"] == 0
+    shutil.copytree(out, made)
+    command = [*first, "scores=[res_l1]"]
+    undisturbed = server(*command, python=str(python))
+    assert undisturbed["code"] == 0, undisturbed
+    wanted = content(out)
+    for at in points(undisturbed["operations"], few=3):
+        shutil.rmtree(out)
+        shutil.copytree(made, out)
+        server(*command, python=str(python), at=at, kind="kill")
+        finish(server, command, python, out, wanted, at)
+        results = [json.loads(path.read_text()) for path in out.glob("cells/*/result.json")]
+        assert [set(result["outcome"]["scores"]) for result in results] == [{"enc_mse", "res_l1"}] * 4, at
+        assert all(result["usage"]["attempts"] > 1 for result in results), at
 
 
 def test_a_full_disk_is_one_sentence(
