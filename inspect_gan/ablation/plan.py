@@ -198,6 +198,7 @@ def baselines_to_measure(out: Path, key: str) -> str | None:
 
 
 def planned_cells(out: Path) -> list[Cell]:
+    """The cells in the plan of a sweep, as `make_plan` ordered them."""
     return [Cell(**values) for values in read_plan(out)["cells"]]
 
 

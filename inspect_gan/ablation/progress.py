@@ -96,7 +96,7 @@ class Board:
         self._begun[key] = time.monotonic()
 
     def finish(self, key: str, result: Result | None, loss: str | None) -> None:
-        if result is None:
+        if result is None or result.outcome.status == "open":
             self.lost[key] = loss or "it was stopped"
             self._states[key] = "lost"
             text = f"lost, {self.lost[key]}"

@@ -76,7 +76,8 @@ def run_cells(out: Path, plan: Plan, cells: Sequence[Cell], engine: Engine, cons
             done, _ = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
             for future in done:
                 key = running.pop(future)
-                board.finish(key, CellFolder(out / CELLS / key).result(), _loss(future))
+                result = results_of(out, [cell for cell in cells if cell.id == key]).get(key)
+                board.finish(key, result, _loss(future))
             board.show(engine.workers)
     return not board.lost
 

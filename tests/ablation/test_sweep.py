@@ -194,6 +194,15 @@ def test_lost_workers_leave_their_cell_open(make: Make, fake: Fake, tmp_path: Pa
     assert isinstance(console.file, io.StringIO)
     assert "its worker was lost (the node is gone)" in console.file.getvalue()
 
+    # One that was to be measured again keeps its result, and is lost all the same.
+    assert sweep(out, plan, fake)
+    other = make("seeds=[0]", "tricks=[]", "scores=[res_l2]")
+    behave(out, "outcome = Outcome('done', None, {'res_l2': {'pixel_auroc': 0.5}})")
+    reopen_unmeasured(out, other.cells)
+    with reserved(out):
+        assert not run_cells(out, other, other.cells, Shaky(Job(command=fake), 2), quiet())
+    assert [result.outcome.status for result in results_of(out, other.cells).values()] == ["done", "open"]
+
 
 def test_cells_are_spread_over_the_gpus(make: Make, fake: Fake, tmp_path: Path) -> None:
     plan, out = make("seeds=[0]"), tmp_path / "out"
