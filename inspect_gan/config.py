@@ -11,7 +11,8 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from inspect_gan.detector import Detector, PatchShape, detectors
 from inspect_gan.documents import parse_yaml, read_text
@@ -87,6 +88,18 @@ class TrainingSettings(Settings):
     image_every: int = Field(1000, ge=1)
     checkpoint_minutes: float = Field(2.0, gt=0)
     deterministic: bool = False
+
+    @field_validator("minutes")
+    @classmethod
+    def _one_budget(cls, minutes: float | None, info: ValidationInfo) -> float | None:
+        steps = info.data.get("steps")
+        if minutes is not None and steps is not None:
+            raise PydanticCustomError(
+                "one_budget",
+                "a run has one budget, and training.steps is {steps}: leave one of the two out, or set it to null",
+                {"steps": steps},
+            )
+        return minutes
 
 
 class ScoringSettings(Settings):

@@ -12,7 +12,7 @@ import numpy as np
 
 from inspect_gan import run
 from inspect_gan.base_inspector import BaseInspector, ImageLike, size_of, to_image
-from inspect_gan.config import DEFAULT_RECIPE, Config, load_config
+from inspect_gan.config import DEFAULT_RECIPE, Config, TrainingSettings, load_config, validate
 from inspect_gan.datasets.samples import Sample
 from inspect_gan.errors import InspectGanError
 from inspect_gan.hardware import Precision, resolve_precision
@@ -68,8 +68,8 @@ class Inspector(BaseInspector):
 
         images: paths, arrays (H, W[, C]) or a folder. config: a Config, a YAML file or a packaged name such as
         "ganomaly"; None: as for the command `train`, see `training.division.default_config`. out: where to keep the
-        run (default: a temporary folder until `save`). budget: `minutes=` or `steps=`. Raises InspectGanError for
-        unusable images or settings.
+        run (default: a temporary folder until `save`). budget: `minutes=` or `steps=`, in place of the
+        configuration's. Raises InspectGanError for unusable images or settings.
         """
         from inspect_gan.datasets import open_dataset
         from inspect_gan.training.division import default_config
@@ -83,7 +83,10 @@ class Inspector(BaseInspector):
             images = [sample.image for sample in open_dataset(Path(images), chosen.data.layout).train]
         if config is None:
             _, chosen = default_config([size_of(image) for image in images])
-        training = chosen.training.model_copy(update=budget)
+        training = chosen.training
+        if budget:
+            values = {**training.model_dump(), "steps": None, "minutes": None, **budget}
+            training = validate(TrainingSettings, values, "training", {})
         settings = chosen.model_copy(update={"training": training})
         sources = [
             source_of(Path(image), settings.data)

@@ -101,7 +101,7 @@ def load_weights(path: Path) -> Weights:
         raise InspectGanError(f"{path} was not written by inspect-gan (format {form})")
     try:
         header = _Header.model_validate(found)
-        config, preprocess = make_config(header.config), header.preprocess
+        config, preprocess = _recorded_config(header.config), header.preprocess
         if preprocess.size != config.patches.size:
             raise ValueError(f"patches of {preprocess.size} px, a detector of {config.patches.size}")
         with torch.device("meta"):  # takes no memory, whatever sizes the header asks for
@@ -241,9 +241,17 @@ def load_record(path: Path) -> tuple[Config, dict[str, Any]]:
         if not isinstance(values, dict):
             raise ValueError("it holds no keys and values")
         record = _Record.model_validate(values.pop("record", None))
-        return make_config(values), record.model_dump()
+        return _recorded_config(values), record.model_dump()
     except (InspectGanError, OSError, ValueError) as error:
         raise InspectGanError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+
+
+def _recorded_config(values: Mapping[str, Any]) -> Config:
+    """Of a run. Earlier versions let it have steps beside the minutes, which alone counted."""
+    training = values.get("training")
+    if isinstance(training, dict) and training.get("minutes") is not None:
+        values = {**values, "training": {**training, "steps": None}}
+    return make_config(values)
 
 
 def sha256(path: Path) -> str:

@@ -194,6 +194,11 @@ def test_frozen() -> None:
         ("training:\n  steps: many\n", 2, "training.steps = 'many': Input should be a valid integer"),
         ("training:\n  steps: 1.5\n", 2, "training.steps = 1.5: Input should be a valid integer"),
         ("training:\n  steps: 0\n", 2, "training.steps = 0: Input should be greater than or equal to 1"),
+        (
+            "training:\n  minutes: 20\n  steps: 500\n",
+            2,
+            "training.minutes = 20: a run has one budget, and training.steps is 500: leave one of the two out",
+        ),
         ("training:\n  clip_grad: .nan\n", 2, "training.clip_grad = nan: Input should be a finite number"),
         ("training:\n  minutes: .inf\n", 2, "training.minutes = inf: Input should be a finite number"),
         ("detector: {w_con: heavy}\n", 1, "detector.w_con = 'heavy': Input should be a valid number"),

@@ -1,12 +1,13 @@
 """The front door: fit, inspect, save, load."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from inspect_gan.config import load_config
+from inspect_gan.config import Config, TrainingSettings, load_config
 from inspect_gan.errors import InspectGanError
 from inspect_gan.inspector import Inspector
 from inspect_gan.scoring.verdict import Verdict
@@ -129,6 +130,32 @@ def test_fit_takes_a_folder_of_files(tmp_path: Path) -> None:
     assert [Path(entry["name"]).name for entry in found.record["data"]] == ["0.png", "1.png", "2.png"]
     with pytest.raises(TypeError, match="epochs"):
         Inspector.fit(tmp_path / "good", config, epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("budget", "left"), [({"steps": 3}, (3, None)), ({"minutes": 2}, (None, 2.0)), ({}, (None, 20.0))]
+)
+def test_a_budget_takes_the_place_of_the_configuration_s(
+    budget: dict[str, Any], left: tuple[int | None, float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[TrainingSettings] = []
+
+    def train(sources: object, settings: Config, folder: Path) -> None:
+        trained.append(settings.training)
+        raise RuntimeError("enough seen")
+
+    monkeypatch.setattr("inspect_gan.training.fit.fit_run", train)
+    config = load_config("ganomaly", ["training.minutes=20"])
+    with pytest.raises(RuntimeError, match="enough seen"):
+        Inspector.fit([texture(0)], config, **budget)
+    assert [(training.steps, training.minutes) for training in trained] == [left]
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"steps": 3, "minutes": 2}, "one budget"),
+        ({"steps": 0}, "training.steps = 0"),
+    ]
+    for wrong, message in refused:
+        with pytest.raises(InspectGanError, match=message):
+            Inspector.fit([texture(0)], config, **wrong)
 
 
 def test_fit_on_images_too_small_for_the_default_recipe(tmp_path: Path) -> None:

@@ -35,8 +35,11 @@ def train(
         raise typer.BadParameter("give --minutes or --steps, not both")
     console = PlainConsole()
     changes = list(overrides or [])
-    changes += [f"training.minutes={minutes}"] if minutes is not None else []
-    changes += [f"training.steps={steps}"] if steps is not None else []
+    # A budget takes the place of the configuration's, whichever that is; overrides that name another one are refused.
+    if minutes is not None:
+        changes = ["training.steps=null", *changes, f"training.minutes={minutes}"]
+    if steps is not None:
+        changes = ["training.minutes=null", *changes, f"training.steps={steps}"]
     if resume and config is None and out is not None and not (out / "config.yaml").is_file():
         raise InspectGanError(f"{out} holds no run to go on with: train without --resume")
     source = config or (DEFAULT_RECIPE if not resume or out is None else str(out / "config.yaml"))

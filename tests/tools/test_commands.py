@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from inspect_gan.config import Config, TrainingSettings
+from inspect_gan.errors import InspectGanError
 from inspect_gan.imaging import Image
 from inspect_gan.inspector import Inspector
 from inspect_gan.locks import locked
@@ -185,6 +187,41 @@ def test_longer_training_makes_a_new_threshold(data: Path, tmp_path: Path, capsy
     fresh = Inspector.load(out)
     (out / "calibration.json").unlink()
     assert fresh.calibration().threshold == Inspector.load(out).calibration().threshold == second[0]["threshold"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (["--config", "mine.yaml", "--steps", "500"], (500, None)),
+        (["--config", "mine.yaml", "--minutes", "3"], (None, 3.0)),
+        (["--config", "mine.yaml"], (None, 20.0)),
+        (["--resume", "--steps", "500"], (500, None)),
+        (["--steps", "500", "training.minutes=20"], None),
+    ],
+)
+def test_a_budget_takes_the_place_of_the_configuration_s(
+    arguments: list[str],
+    left: tuple[int | None, float | None] | None,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained: list[TrainingSettings] = []
+
+    def train(sources: object, settings: Config, *rest: object, **options: object) -> None:
+        trained.append(settings.training)
+        raise InspectGanError("enough seen")
+
+    monkeypatch.setattr("inspect_gan.training.fit.fit_run", train)
+    monkeypatch.chdir(tmp_path)
+    for file in (tmp_path / "mine.yaml", tmp_path / "run" / "config.yaml"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("detector: ganomaly\ntraining: {minutes: 20}\n")
+    code, _, err = run(capsys, "train", "--data", data, "--out", "run", *arguments)
+    assert code == 2
+    assert [(training.steps, training.minutes) for training in trained] == ([] if left is None else [left])
+    assert ("enough seen" if left else "a run has one budget, and training.steps is 500") in err
 
 
 def test_nothing_to_resume(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
