@@ -7,12 +7,13 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import safetensors.torch
 import torch
 import yaml
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 import inspect_gan
@@ -203,8 +204,9 @@ def held_out_patches(regions: Sequence[Image], preprocess: Preprocess, most: int
     return np.stack([patches[number] for number in chosen])
 
 
-def save_config(path: Path, config: Config, fingerprint: Sequence[Mapping[str, Any]]) -> None:
-    """The resolved configuration with versions and the data it was trained on."""
+def save_config(path: Path, config: Config, fingerprint: Sequence[Mapping[str, Any]], divided_for: float) -> None:
+    """The resolved configuration with versions, the data it was trained on and the target false-alarm rate that these
+    were divided for into training and held-out regions: a run that goes on may have another."""
     record = {
         "versions": {
             "inspect_gan": inspect_gan.__version__,
@@ -212,6 +214,7 @@ def save_config(path: Path, config: Config, fingerprint: Sequence[Mapping[str, A
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "divided_for": divided_for,
         "data": [dict(entry) for entry in fingerprint],
     }
     text = yaml.safe_dump({**config.model_dump(mode="json"), "record": record}, sort_keys=False, allow_unicode=True)
@@ -226,9 +229,11 @@ class _TrainedImage(Settings):
 
 
 class _Record(Settings):
-    """What a run's config.yaml says beside the settings."""
+    """What a run's config.yaml says beside the settings. divided_for: None in earlier versions, where it is the rate of
+    the settings."""
 
     versions: dict[str, str]
+    divided_for: Annotated[float, Field(gt=0, lt=1)] | None = None
     data: list[_TrainedImage]
 
 

@@ -40,6 +40,7 @@ from inspect_gan.run import (
     save_held_out,
     save_weights,
 )
+from inspect_gan.scoring.calibration import check_samples, independent_samples
 from inspect_gan.training.division import divide
 from inspect_gan.training.health import assess, require_alive, write_health
 from inspect_gan.training.loop import Trainer
@@ -74,6 +75,7 @@ class _Facts:
     split: Split
     fingerprint: list[dict[str, Any]]
     info_bars: list[int]  # rows cut off each image
+    divided_for: float  # target false-alarm rate
 
 
 def fit_run(
@@ -96,13 +98,16 @@ def fit_run(
     with ExitStack() as held:
         if resume and (out / CONFIG).is_file():
             held.enter_context(_reserved(out))
-            trained_on = _check_resumable(out, config)
-            facts = _survey(sources, config)
+            trained_on, divided_by = _check_resumable(out, config)
             begun = any((out / name).is_file() for name in (STATE, WEIGHTS))
+            facts = _survey(sources, divided_by if begun else config)
             if begun and trained_on != facts.fingerprint:
                 raise CannotResume(
                     f"{out} belongs to other training images: resume with the same images, or train into a new folder"
                 )
+            if begun:
+                held_out = [(region.height, region.width) for region in load_held_out(out / HELD_OUT)]
+                check_samples(independent_samples(held_out, facts.preprocess.footprint), config.scoring.target_fpr)
         else:
             _check_free(out)
             facts = _survey(sources, config)
@@ -117,10 +122,6 @@ def fit_run(
 
 
 def _train(sources: Sequence[Source], facts: _Facts, config: Config, out: Path, resume: bool, console: Console) -> None:
-    make_folder(out)
-    save_config(out / CONFIG, config, facts.fingerprint)
-    if not resume:
-        save_held_out(out / HELD_OUT, list(_held_out(sources, facts, config.seed)))
     training_pixels = [partial(_training_pixels, sources, region, facts.preprocess) for region in facts.split.train]
     torch.manual_seed(config.seed)
     detector = config.build(facts.preprocess.channels)
@@ -133,7 +134,13 @@ def _train(sources: Sequence[Source], facts: _Facts, config: Config, out: Path, 
         Monitor(out, console),
         _digest(facts),
     )
-    trainer.fit(resume)
+    if resume:
+        trainer.load()
+    make_folder(out)
+    save_config(out / CONFIG, config, facts.fingerprint, facts.divided_for)  # not that of a resume that was refused
+    if not resume:
+        save_held_out(out / HELD_OUT, list(_held_out(sources, facts, config.seed)))
+    trainer.fit()
     trained = trainer.averages.shadow
     most = SEARCHED_PATCHES if trained.searches else EXAMINED_PATCHES
     patches = facts.preprocess.tensor(held_out_patches(load_held_out(out / HELD_OUT), facts.preprocess, most))
@@ -202,7 +209,8 @@ def _survey(sources: Sequence[Source], config: Config) -> _Facts:
                 f"{preprocess.footprint} px: remove it or set a smaller patches.size"
             )
     sizes = [(entry["height"], entry["width"]) for entry in fingerprint]
-    return _Facts(preprocess, divide(sizes, preprocess.footprint, config), fingerprint, bars)
+    division = divide(sizes, preprocess.footprint, config)
+    return _Facts(preprocess, division, fingerprint, bars, config.scoring.target_fpr)
 
 
 def _training_pixels(sources: Sequence[Source], region: Region, preprocess: Preprocess) -> np.ndarray:
@@ -237,8 +245,9 @@ def _check_free(out: Path) -> None:
         raise InspectGanError(f"{out} is not empty: choose another --out, or continue the run in it with --resume")
 
 
-def _check_resumable(out: Path, config: Config) -> list[dict[str, Any]]:
-    """The fingerprint of the images that the run in `out` is trained on."""
+def _check_resumable(out: Path, config: Config) -> tuple[list[dict[str, Any]], Config]:
+    """The fingerprint of the images that the run in `out` is trained on, and the settings by which they were divided:
+    those of `config` but for the target false-alarm rate."""
     recorded, record = load_record(out / CONFIG)
     changed = [
         line for line in differences(recorded.model_dump(), config.model_dump()) if not line.startswith(FREE_ON_RESUME)
@@ -247,7 +256,8 @@ def _check_resumable(out: Path, config: Config) -> list[dict[str, Any]]:
         raise CannotResume(
             f"{out} was trained with other settings, it cannot be resumed with these: {'; '.join(changed)}"
         )
-    return record["data"]
+    rate = record["divided_for"] or recorded.scoring.target_fpr
+    return record["data"], config.model_copy(update={"scoring": config.scoring.model_copy(update={"target_fpr": rate})})
 
 
 def _digest(facts: _Facts) -> str:

@@ -125,13 +125,11 @@ class Trainer:
         self._alive = False  # as of the last checkpoint
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
+        self._start_stage()
 
-    def fit(self, resume: bool = False) -> None:
-        """Run all stages. Raises Interrupted after SIGINT or SIGTERM, UnhealthyTraining on NaN or infinity."""
-        if resume:
-            self._load()
-        else:
-            self._start_stage()
+    def fit(self) -> None:
+        """Run all stages, from where `load` has put it if that was called. Raises Interrupted after SIGINT or SIGTERM,
+        UnhealthyTraining on NaN or infinity."""
         try:
             self._monitor.begin(self.position.ticks)
             with _stop_request() as stopping:
@@ -316,7 +314,8 @@ class Trainer:
                 f"that the detector makes are all alike; the checkpoint before is kept as {healthy}"
             )
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Go on from the last checkpoint. Raises CannotResume where there is none of this training."""
         state = load_state(self._state, self._fingerprint, self.launched.device)
         try:
             self._restore(State.model_validate(state))

@@ -51,7 +51,7 @@ def test_minutes_beside_steps_are_read_as_they_counted(tmp_path: Path) -> None:
     training = weights.config.training.model_copy(update={"steps": 500, "minutes": 2.0})
     config = weights.config.model_copy(update={"training": training})
     save_weights(tmp_path / WEIGHTS, replace(weights, config=config))
-    save_config(tmp_path / CONFIG, config, record["data"])
+    save_config(tmp_path / CONFIG, config, record["data"], 0.1)
     for read in (load_weights(tmp_path / WEIGHTS).config, load_record(tmp_path / CONFIG)[0]):
         assert (read.training.steps, read.training.minutes) == (None, 2.0)
 

@@ -304,7 +304,7 @@ def test_checkpoints_of_another_training_are_refused(run: Path, change: dict[str
         Monitor(run, Console(quiet=True)),
         state["fingerprint"],
     )
-    assert refused(trainer._load, path) is not None
+    assert refused(trainer.load, path) is not None
 
 
 def test_a_pipe_in_place_of_the_losses_is_not_written_to(tmp_path: Path) -> None:

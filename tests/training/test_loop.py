@@ -37,9 +37,9 @@ def config(*overrides: str) -> Config:
     return load_config(None, [*TINY, *overrides])
 
 
-def sources(count: int = 2, seed: int = 0) -> list[Source]:
+def sources(count: int = 2, seed: int = 0, shape: tuple[int, int, int] = (64, 160, 1)) -> list[Source]:
     rng = np.random.default_rng(seed)
-    images = [Image(rng.random((64, 160, 1), dtype=np.float32), 32) for _ in range(count)]
+    images = [Image(rng.random(shape, dtype=np.float32), 32) for _ in range(count)]
     return [Source(f"image {i}", lambda image=image: image) for i, image in enumerate(images)]
 
 
@@ -247,6 +247,29 @@ def test_the_same_training_gives_the_same_files(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_a_resumed_run_keeps_its_division_at_another_rate(tmp_path: Path) -> None:
+    run, path = tmp_path / "run", tmp_path / "run" / "config.yaml"
+    wide = sources(1, shape=(96, 640, 1))  # a tenth holds 6 blocks; two tenths would be held out for a rate of 0.17
+    fit_run(wide, config("training.steps=3"), run)
+    held_out = (run / "held_out.npz").read_bytes()
+    first = path.read_text()
+    path.write_text(first.replace("  divided_for: 0.3\n", ""))  # as earlier versions wrote it
+    for steps, rate in ((4, ["scoring.target_fpr=0.17"]), (5, [])):
+        fit_run(wide, load_config(path, [f"training.steps={steps}", *rate]), run, resume=True)
+        assert load_record(path)[0].scoring.target_fpr == 0.17
+    assert (run / "held_out.npz").read_bytes() == held_out
+    fit_run(wide, config("training.steps=5"), tmp_path / "whole")
+    assert_same_weights(run, tmp_path / "whole")
+
+    before = path.read_bytes()
+    with pytest.raises(InspectGanError, match="needs at least 9 held-out normal patches, there are 6"):
+        fit_run(wide, load_config(path, ["training.steps=6", "scoring.target_fpr=0.1"]), run, resume=True)
+    (run / "state.pt").write_bytes(b"damaged")
+    with pytest.raises(InspectGanError, match=r"state\.pt is damaged"):
+        fit_run(wide, load_config(path, ["training.steps=6", "scoring.target_fpr=0.2"]), run, resume=True)
+    assert path.read_bytes() == before
+
+
 def test_a_line_of_statistics_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
     fit_run(sources(), config("training.steps=3"), tmp_path / "run")
     with (tmp_path / "run" / "stats.jsonl").open("a") as file:
@@ -338,7 +361,7 @@ def test_few_images_give_up_more_of_themselves(tmp_path: Path) -> None:
     with pytest.raises(InspectGanError, match=r"needs at least 9 held-out normal patches, there are 4"):
         fit_run(sources(), config("training.steps=1", "scoring.target_fpr=0.1"), tmp_path / "short")
     assert not (tmp_path / "short").exists()
-    wide = [Source("wide", lambda: Image(np.random.default_rng(0).random((96, 640, 1), dtype=np.float32), 32))]
+    wide = sources(1, shape=(96, 640, 1))
     # One tenth holds 3 × 2 blocks, 0.2 holds 3 × 4; eleven are the fewest whose highest is not the threshold.
     fit_run(wide, config("training.steps=1", "scoring.target_fpr=0.17"), tmp_path / "widened")
     with np.load(tmp_path / "widened" / "held_out.npz") as held:
