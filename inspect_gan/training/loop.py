@@ -253,7 +253,8 @@ class Trainer:
         then belong to the weights of the last few steps, and differ enough from run to run to move scores."""
         shadow = self.averages.shadow
         stage = shadow.stages()[self.position.stage]
-        shadow.game.epoch = self.detector.game.epoch
+        # Of the last iteration, which a resumed training may have none of left to do.
+        shadow.game.epoch = max(self.position.iteration - 1, 0) // self._per_epoch
         with settling(shadow, stage.trains) as settle:
             for number in range(STATISTICS_BATCHES):
                 torch.manual_seed(self._seed * 1_000_003 + number)

@@ -237,9 +237,12 @@ def test_a_longer_budget_is_part_of_the_run(tmp_path: Path) -> None:
     assert load_record(tmp_path / "run" / "config.yaml")[0].training.steps == 8
 
 
-def test_the_same_training_gives_the_same_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "own", [["detector.name=rcgan"], ["tricks.input_noise=0.75", "training.epoch_patches=8"]], ids=["rcgan", "noise"]
+)
+def test_the_same_training_gives_the_same_files(own: list[str], tmp_path: Path) -> None:
     names = ("weights.safetensors", "health.json", "held_out.npz")
-    settings = config("detector.name=rcgan", "training.steps=4")
+    settings = config(*own, "training.steps=4")
     for run in ("a", "b"):
         fit_run(sources(), settings, tmp_path / run)
     fit_run(sources(), settings, tmp_path / "b", resume=True)  # finished already
