@@ -30,14 +30,14 @@ class Optimizer:
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
 
-    def over(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """PyTorch's optimiser of these parameters."""
+    def over(self, parameters: Iterable[nn.Parameter], fused: bool = True) -> torch.optim.Optimizer:
+        """PyTorch's optimiser of these parameters. fused: Adam and AdamW in one kernel."""
         if self.kind == "rmsprop":
             return light(torch.optim.RMSprop)(parameters, lr=self.lr)
         if self.kind == "sgd":
             return light(torch.optim.SGD)(parameters, lr=self.lr)
         adam = torch.optim.AdamW if self.kind == "adamw" else torch.optim.Adam
-        return light(adam)(parameters, lr=self.lr, betas=self.betas, fused=True)
+        return light(adam)(parameters, lr=self.lr, betas=self.betas, fused=fused)
 
 
 def both(optimizer: Optimizer) -> Mapping[Role, Optimizer]:

@@ -266,7 +266,10 @@ class Trainer:
                         phase.loss(batch)
 
     def _make_optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        return phase.optimizer.over([p for name in phase.trains for p in getattr(self.detector, name).parameters()])
+        # A fused step takes the scale of 16-mixed off the gradients by itself, which is too late to clip them.
+        fused = self.precision != "16-mixed" or self._settings.clip_grad is None
+        parameters = [p for name in phase.trains for p in getattr(self.detector, name).parameters()]
+        return phase.optimizer.over(parameters, fused)
 
     def _save(self) -> None:
         # The last checkpoint is good: no loss told of what this step may have done to weights and optimisers.
