@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from decimal import ROUND_CEILING, Context, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -86,6 +87,11 @@ def comfortable_samples(alpha: float) -> int:
     return math.ceil((2 - alpha) / alpha - 1e-9)
 
 
+def smallest_rate(samples: int) -> float:
+    """The smallest false-alarm rate that `samples` samples support, rounded up to two digits."""
+    return float(Context(prec=2, rounding=ROUND_CEILING).divide(Decimal(1), Decimal(samples + 1)))
+
+
 def check_samples(samples: int, alpha: float) -> None:
     """Raises InspectGanError when `alpha` is no rate, or `samples` normal samples cannot support it."""
     if not 0 < alpha < 1:  # also refuses NaN
@@ -97,7 +103,7 @@ def check_samples(samples: int, alpha: float) -> None:
         raise InspectGanError(
             f"a false-alarm rate of {alpha:g} needs at least {needed_samples(alpha)} held-out normal patches, there "
             f"are {samples}: give more normal images, raise data.holdout_fraction, or set scoring.target_fpr "
-            f"(--target-fpr) to at least {math.ceil(1000 / (samples + 1)) / 1000:g}"
+            f"(--target-fpr) to at least {smallest_rate(samples):g}"
         )
 
 

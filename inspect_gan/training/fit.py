@@ -40,7 +40,7 @@ from inspect_gan.run import (
     save_held_out,
     save_weights,
 )
-from inspect_gan.scoring.calibration import check_samples, independent_samples
+from inspect_gan.scoring.calibration import check_samples, comfortable_samples, independent_samples
 from inspect_gan.training.division import divide
 from inspect_gan.training.health import assess, require_alive, write_health
 from inspect_gan.training.loop import Trainer
@@ -48,7 +48,7 @@ from inspect_gan.training.monitor import Monitor
 
 # Held-out patches for health and spreads where each costs a search.
 SEARCHED_PATCHES = 32
-# Held-out material beyond this many pixels no longer sharpens a threshold, it only slows calibration.
+# Held-out material beyond this many pixels only slows calibration, unless the target false-alarm rate needs it.
 HELD_OUT_PIXELS = 16_000_000
 # May differ between the parts of a resumed run: how long it lasts, what it shows, how its maps are scored.
 FREE_ON_RESUME = ("training.steps", "training.minutes", "training.checkpoint_minutes", "scoring.")
@@ -218,13 +218,16 @@ def _training_pixels(sources: Sequence[Source], region: Region, preprocess: Prep
 
 
 def _held_out(sources: Sequence[Source], facts: _Facts, seed: int) -> Iterator[np.ndarray]:
-    """Held-out regions (H, W, C) as stored, uint8, uint16 or float32; a random choice when there are very many."""
-    pixels = 0
+    """Held-out regions (H, W, C) as stored, uint8, uint16 or float32; when there are very many, a random choice, no
+    less than the target false-alarm rate needs."""
+    pixels = samples = 0
+    enough = comfortable_samples(facts.divided_for)
     for number in np.random.default_rng(seed).permutation(len(facts.split.held_out)):
         region = facts.split.held_out[number]
         pixels += region.height * region.width
-        if pixels > HELD_OUT_PIXELS and pixels > region.height * region.width:
+        if pixels > HELD_OUT_PIXELS and samples >= enough:
             return
+        samples += independent_samples([(region.height, region.width)], facts.preprocess.footprint)
         crop = _crop(sources[region.image].load(), region)
         yield to_samples(crop.pixels, crop.bit_depth)
 

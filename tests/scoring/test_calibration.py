@@ -22,6 +22,8 @@ from inspect_gan.scoring.calibration import (
     comfortable_samples,
     conformal_quantile,
     false_alarm_interval,
+    needed_samples,
+    smallest_rate,
 )
 from inspect_gan.scoring.maps import MapSettings
 from inspect_gan.scoring.regions import measure
@@ -156,6 +158,14 @@ def test_constant_scores_are_refused() -> None:
 def test_too_little_material_names_the_remedy() -> None:
     with pytest.raises(InspectGanError, match=r"needs at least 99 held-out normal patches, there are 4.*at least 0\.2"):
         calibrate([np.random.default_rng(0).random((64, 64))], "s", MAPS, 0.01, block=32)
+
+
+def test_the_rate_that_is_proposed_is_supported_and_not_much_larger_than_the_smallest() -> None:
+    for samples in range(1, 20_000, 7):
+        rate = float(f"{smallest_rate(samples):g}")
+        assert needed_samples(rate) <= samples
+        assert 1 / (samples + 1) <= rate < 1.1 / (samples + 1)
+    assert (smallest_rate(19), smallest_rate(4999), smallest_rate(5000)) == (0.05, 0.0002, 0.0002)
 
 
 def made(rate: float = 0.1) -> Calibration:

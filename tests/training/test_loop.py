@@ -18,8 +18,8 @@ from inspect_gan.detector import detectors
 from inspect_gan.errors import InspectGanError, UnhealthyTraining
 from inspect_gan.imaging import Image
 from inspect_gan.locks import locked
-from inspect_gan.run import load_record, load_weights
-from inspect_gan.training import loop
+from inspect_gan.run import load_held_out, load_record, load_weights
+from inspect_gan.training import fit, loop
 from inspect_gan.training.fit import Source, fit_run
 from inspect_gan.training.loop import Interrupted, Trainer, budgets
 
@@ -369,3 +369,13 @@ def test_few_images_give_up_more_of_themselves(tmp_path: Path) -> None:
     fit_run(wide, config("training.steps=1", "scoring.target_fpr=0.17"), tmp_path / "widened")
     with np.load(tmp_path / "widened" / "held_out.npz") as held:
         assert [held[name].shape for name in held.files] == [(96, 128, 1)]
+
+
+@pytest.mark.parametrize(("rate", "regions"), [(0.2, 2), (0.7, 1)])
+def test_as_much_held_out_material_is_kept_as_the_rate_needs(
+    rate: float, regions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "HELD_OUT_PIXELS", 1)
+    # Two bands of two blocks: nine are comfortable for a rate of 0.2, two for one of 0.7.
+    fit_run(sources(), config("training.steps=1", f"scoring.target_fpr={rate}"), tmp_path / "run")
+    assert len(load_held_out(tmp_path / "run" / "held_out.npz")) == regions
