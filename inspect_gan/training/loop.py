@@ -156,6 +156,7 @@ class Trainer:
             if position.iteration % self._settings.log_every == 0:
                 self._log(stage)
             if position.iteration % self._settings.image_every == 0:
+                self.averages.copy_buffers(self.detector)
                 self._monitor.images(self.averages.shadow, self._tensor(0), stage.name, position.ticks)
             now = time.monotonic()
             position.seconds += now - started

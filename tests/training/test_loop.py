@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from inspect_gan.config import Config, load_config
-from inspect_gan.detector import detectors
+from inspect_gan.detector import Detector, detectors
 from inspect_gan.errors import InspectGanError, UnhealthyTraining
 from inspect_gan.imaging import Image
 from inspect_gan.locks import locked
@@ -356,6 +356,31 @@ def test_tensorboard_and_plain_progress(tmp_path: Path, monkeypatch: pytest.Monk
         events.Tags()["images"]
     )
     assert "gan/discriminator/gradient_penalty" in events.Tags()["scalars"]
+
+
+def test_pictures_are_made_with_the_statistics_of_the_day_and_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers: list[Trainer] = []
+    shown: list[int] = []
+    step, images = Trainer._step, loop.Monitor.images
+
+    def remember(self: Trainer, *args: object) -> None:
+        trainers[:] = [self]
+        step(self, *args)  # type: ignore[arg-type]
+
+    def compare(self: loop.Monitor, detector: Detector, x: torch.Tensor, stage: str, ticks: int) -> None:
+        pairs = zip(detector.buffers(), trainers[0].detector.buffers(), strict=True)
+        assert all(torch.equal(average, live) for average, live in pairs)
+        shown.append(ticks)
+        images(self, detector, x, stage, ticks)
+
+    fit_run(sources(), config("training.steps=6"), tmp_path / "without")
+    monkeypatch.setattr(Trainer, "_step", remember)
+    monkeypatch.setattr(loop.Monitor, "images", compare)
+    fit_run(sources(), config("training.steps=6", "training.image_every=2"), tmp_path / "with")
+    assert len(shown) == 3
+    assert_same_weights(tmp_path / "without", tmp_path / "with")
 
 
 def test_few_images_give_up_more_of_themselves(tmp_path: Path) -> None:
