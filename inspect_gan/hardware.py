@@ -37,7 +37,7 @@ def resolve_precision(precision: Precision, device: str) -> Resolved:
         return precision
     import torch
 
-    native = torch.cuda.is_bf16_supported() if device == "cuda" else cpu_has_bf16()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else cpu_has_bf16()
     return "bf16-mixed" if native else "32-true"
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from inspect_gan import hardware
-from inspect_gan.hardware import Crowd, deterministic, keep_threads_apart
+from inspect_gan.hardware import Crowd, deterministic, keep_threads_apart, resolve_precision
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,14 @@ def test_deterministic_algorithms_where_wanted_and_no_longer_than_that(monkeypat
             assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"  # without which cuBLAS refuses
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_bfloat16_that_a_gpu_emulates_is_not_chosen(
+    monkeypatch: pytest.MonkeyPatch, native: bool, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert resolve_precision("auto", "cuda") == precision
 
 
 @pytest.mark.parametrize(("threads", "cpu", "noticed"), [(2, 39.0, False), (2, 25.0, True), (1, 5.0, False)])
