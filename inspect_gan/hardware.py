@@ -74,6 +74,24 @@ def deterministic(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
+@contextmanager
+def full_float32(precision: Resolved) -> Iterator[None]:
+    """Inside, with 32-true: a GPU convolves in float32, as a CPU does, and not in TF32 with 10 bits of mantissa, which
+    PyTorch allows cuDNN. Other precisions are left alone.
+
+    Source: "TensorFloat-32 (TF32) on Ampere (and later) devices", PyTorch documentation.
+    """
+    import torch
+
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = before and precision != "32-true"
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before
+
+
 def keep_threads_apart() -> None:
     """Have OpenMP keep each thread on a processor core of its own, where torch is not imported yet and will use all
     cores. A thread waits for the others after every operation: two on one core, where the system puts them while other

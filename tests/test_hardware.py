@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from inspect_gan import hardware
-from inspect_gan.hardware import Crowd, deterministic, keep_threads_apart, resolve_precision
+from inspect_gan.hardware import (
+    Crowd,
+    Resolved,
+    deterministic,
+    full_float32,
+    keep_threads_apart,
+    resolve_precision,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +58,18 @@ def test_bfloat16_that_a_gpu_emulates_is_not_chosen(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
     assert resolve_precision("auto", "cuda") == precision
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_tf32_is_off_where_32_bits_are_wanted_and_no_longer_than_that(
+    monkeypatch: pytest.MonkeyPatch, precision: Resolved, allowed: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    with pytest.raises(KeyboardInterrupt), full_float32(precision):
+        assert torch.backends.cudnn.allow_tf32 == (allowed and precision != "32-true")
+        raise KeyboardInterrupt
+    assert torch.backends.cudnn.allow_tf32 == allowed
 
 
 @pytest.mark.parametrize(("threads", "cpu", "noticed"), [(2, 39.0, False), (2, 25.0, True), (1, 5.0, False)])

@@ -177,18 +177,23 @@ def test_health_of_the_training_is_known(inspector: Inspector, tmp_path: Path) -
     assert Inspector.load(tmp_path / "copy").health is None
 
 
-def test_training_and_scoring_are_deterministic_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_and_scoring_are_deterministic_on_request_and_in_the_precision_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[bool] = []
+    tf32: set[bool] = set()
     forward = torch.nn.Conv2d.forward
 
     def watched(layer: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         seen.append(torch.are_deterministic_algorithms_enabled())
+        tf32.add(torch.backends.cudnn.allow_tf32)
         return forward(layer, x)
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
     found = {}
     for wanted in (True, False):
-        config = load_config("ganomaly", [*TINY, "scoring.target_fpr=0.2", f"training.deterministic={wanted}"])
+        own = ["scoring.target_fpr=0.2", "scoring.precision=32-true", f"training.deterministic={wanted}"]
+        config = load_config("ganomaly", [*TINY, *own])
         Inspector.fit([texture(0)], config, steps=2, out=tmp_path / str(wanted))
         inspector = Inspector.load(tmp_path / str(wanted))
         assert set(seen) == {wanted}
@@ -196,4 +201,5 @@ def test_training_and_scoring_are_deterministic_on_request(tmp_path: Path, monke
         found[wanted] = inspector.inspect(texture(1)).map
         assert set(seen) == {wanted}
         seen.clear()
+    assert tf32 == {False}
     assert np.array_equal(found[True], found[False])  # on a CPU, whose algorithms are deterministic anyway

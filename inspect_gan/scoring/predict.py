@@ -12,7 +12,7 @@ import torch
 
 from inspect_gan.detector import Detector, Score
 from inspect_gan.errors import InspectGanError
-from inspect_gan.hardware import deterministic, is_out_of_memory, resolve_device
+from inspect_gan.hardware import deterministic, full_float32, is_out_of_memory, resolve_device
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
 from inspect_gan.patches.stitch import iterate_patches
@@ -84,7 +84,11 @@ class Predictor(MapMaker):
     def _arithmetic(self, settings: MapSettings) -> Iterator[None]:
         dtype = torch.float16 if settings.precision == "16-mixed" else torch.bfloat16
         enabled = settings.precision != "32-true"
-        with torch.autocast(self.device.type, dtype, enabled=enabled), deterministic(self._deterministic):
+        with (
+            torch.autocast(self.device.type, dtype, enabled=enabled),
+            full_float32(settings.precision),
+            deterministic(self._deterministic),
+        ):
             yield
 
     def _scores(

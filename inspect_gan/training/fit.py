@@ -16,7 +16,14 @@ from torch import Tensor
 from inspect_gan.base_inspector import to_image
 from inspect_gan.config import Config, DataSettings, differences
 from inspect_gan.errors import CannotResume, InspectGanError, printable
-from inspect_gan.hardware import deterministic, free_memory, is_out_of_memory, resolve_device
+from inspect_gan.hardware import (
+    deterministic,
+    free_memory,
+    full_float32,
+    is_out_of_memory,
+    resolve_device,
+    resolve_precision,
+)
 from inspect_gan.imaging import Image, make_folder, to_samples
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.locks import locked
@@ -117,7 +124,9 @@ def fit_run(
         console.print(_summary(facts, config))
         if resume and not begun:
             console.print(f"{out} has no checkpoint yet: the training begins")
-        with _memory_errors(out, config), deterministic(config.training.deterministic):
+        training = config.training
+        precision = resolve_precision(training.precision, resolve_device(training.device))
+        with _memory_errors(out, config), deterministic(training.deterministic), full_float32(precision):
             _train(sources, facts, config, out, begun, console)
 
 
