@@ -327,6 +327,21 @@ class Trainer:
         except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
             why = " ".join(str(error).split())[:200]
             raise CannotResume(f"{self._state} is damaged or of another detector ({why}); train again") from error
+        if self._shortened():
+            self._monitor.say(
+                f"only stage {self._stages[self.position.stage].name} and what follows it are trained longer: stages "
+                f"before it ended with less than their part of this budget; train into a new folder to give it to them"
+            )
+
+    def _shortened(self) -> bool:
+        """Whether the stages that have ended had less than their parts of the budget, which was smaller then."""
+        position, ticks = self.position, [sum(phase.repeats for phase in stage.phases) for stage in self._stages]
+        ended = list(zip(self._budgets, ticks, strict=True))[: position.stage]
+        steps = position.ticks - position.iteration * ticks[position.stage]
+        seconds = position.total_seconds - position.seconds
+        return steps < sum((budget.iterations or 0) * each for budget, each in ended) or seconds < sum(
+            (budget.seconds or 0) - 1e-3 for budget, _ in ended
+        )
 
     def _restore(self, state: State) -> None:
         self.position = Position(**state.position)  # type: ignore[arg-type]

@@ -124,6 +124,23 @@ def test_a_finished_run_can_be_trained_longer(tmp_path: Path) -> None:
     assert all(torch.equal(short[key], long[key]) for key in long)
 
 
+@pytest.mark.parametrize(("budget", "short", "long"), [("steps", 4, 12), ("minutes", 0.0001, 0.1)])
+def test_a_stage_that_has_ended_is_not_trained_longer_and_it_is_said(
+    budget: str, short: float, long: float, tmp_path: Path
+) -> None:
+    console = Console(file=(tmp_path / "log").open("w"), width=300)
+    settings = ["detector.name=fanogan", "detector.critic_steps=2"]
+    said = []
+    for length in (short, short, long, long):
+        with suppress(UnhealthyTraining):
+            run, resume = tmp_path / "run", (tmp_path / "run").exists()
+            fit_run(sources(), config(*settings, f"training.{budget}={length}"), run, resume=resume, console=console)
+        console.file.flush()
+        said.append((tmp_path / "log").read_text().count("only stage encoder and what follows it are trained longer"))
+    console.file.close()
+    assert said == [0, 0, 1, 2]
+
+
 def test_nan_ends_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     fit_run(sources(), config("training.steps=3"), tmp_path / "run")
     before = (tmp_path / "run" / "state.pt").read_bytes()
