@@ -43,6 +43,11 @@ class CannotResume(InspectGanError):
     """A run's checkpoint is missing, damaged, or of another training than the one that is to go on."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
     """An operating system's refusal to write `path`, as InspectGanError."""

@@ -14,7 +14,7 @@ from inspect_gan.ablation.engines import Engine
 from inspect_gan.ablation.folder import CELLS, RUN, CellFolder
 from inspect_gan.ablation.plan import Cell, Plan, wanted_scores, write_plan
 from inspect_gan.ablation.progress import Board
-from inspect_gan.errors import InspectGanError
+from inspect_gan.errors import InspectGanError, first_line
 from inspect_gan.imaging import remove_unfinished
 from inspect_gan.locks import HAS_LOCKS, locked
 from inspect_gan.signals import on_stop_request
@@ -89,7 +89,7 @@ def _loss(future: Future[bool]) -> str | None:
         raise error
     if error is None:
         return None
-    return f"its worker was lost ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+    return f"its worker was lost ({first_line(error)})"
 
 
 def _interrupt(*_: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from inspect_gan.detector import Detector, Score
-from inspect_gan.errors import InspectGanError
+from inspect_gan.errors import InspectGanError, first_line
 from inspect_gan.hardware import deterministic, full_float32, is_out_of_memory, resolve_device
 from inspect_gan.imaging.preprocess import Preprocess
 from inspect_gan.patches.grid import Grid
@@ -128,7 +128,7 @@ class Predictor(MapMaker):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            why = str(error).splitlines()[0][:200]
+            why = first_line(error)[:200]
             if getattr(self, limit) <= least:
                 raise InspectGanError(f"not enough memory on {self.device} for this image ({why})") from error
         # After the handler, which holds what had been computed.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inspect_gan.base_inspector import to_image
 from inspect_gan.config import Config, DataSettings, differences
-from inspect_gan.errors import CannotResume, InspectGanError, printable
+from inspect_gan.errors import CannotResume, InspectGanError, first_line, printable
 from inspect_gan.hardware import (
     deterministic,
     free_memory,
@@ -287,10 +287,10 @@ def _memory_errors(out: Path, config: Config) -> Iterator[None]:
             raise
         kept = f"; the last checkpoint is kept in {out}" if (out / STATE).is_file() else ""
         size = config.training.batch_size
+        smaller = f"training.batch_size={size // 2}" if size >= 4 else "a smaller detector.width"  # batches have two
         raise InspectGanError(
-            f"not enough memory to train with training.batch_size={size} ({str(error).splitlines()[0][:200]}): end "
-            f"what else uses it and go on with --resume, or train into a new folder with "
-            f"training.batch_size={size // 2}{kept}"
+            f"not enough memory to train with training.batch_size={size} ({first_line(error)[:200]}): end what else "
+            f"uses it and go on with --resume, or train into a new folder with {smaller}{kept}"
         ) from error
 
 

@@ -227,6 +227,19 @@ def test_want_of_memory_is_reported_with_what_to_do(tmp_path: Path, monkeypatch:
     fit_run(sources(), settings, tmp_path / "run", resume=True)
 
 
+def test_want_of_memory_that_says_nothing_for_the_smallest_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(trainer: Trainer) -> None:
+        raise MemoryError
+
+    spoil(monkeypatch, 1, no_memory)
+    with pytest.raises(
+        InspectGanError, match=r"batch_size=3 \(MemoryError\).*with a smaller detector\.width"
+    ):
+        fit_run(sources(), config("training.steps=1", "training.batch_size=3"), tmp_path / "run")
+
+
 def test_a_run_stopped_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
     fit_run(sources(), config("training.steps=4"), tmp_path / "whole")
     run = tmp_path / "run"
