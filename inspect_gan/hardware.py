@@ -18,10 +18,13 @@ CROWDED = 0.8  # share of the threads that then have had a processor core
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" -> "cuda" where there is one, else "cpu"."""
+    """ "auto" -> "cuda" where there is one, else "cpu". Raises InspectGanError for "cuda" where there is none."""
     import torch
 
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise InspectGanError("device cuda: PyTorch finds no GPU here; use auto or cpu, or a PyTorch made for the GPU")
+    return ("cuda" if gpu else "cpu") if device == "auto" else device
 
 
 def free_memory(device: str) -> float:

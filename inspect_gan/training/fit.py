@@ -98,10 +98,12 @@ def fit_run(
     resume: go on in `out` from the last checkpoint, from the beginning where there is none yet.
 
     Raises InspectGanError when `out` already holds a run and `resume` is off, when another process trains there, when a
-    resumed run differs in configuration or images, for unusable images and for want of memory; Interrupted when stopped
-    by a signal.
+    resumed run differs in configuration or images, for unusable images, for a device that is not there and for want of
+    memory; Interrupted when stopped by a signal.
     """
     console = console or Console(quiet=True)
+    training = config.training
+    precision = resolve_precision(training.precision, resolve_device(training.device))
     with ExitStack() as held:
         if resume and (out / CONFIG).is_file():
             held.enter_context(_reserved(out))
@@ -124,8 +126,6 @@ def fit_run(
         console.print(_summary(facts, config))
         if resume and not begun:
             console.print(f"{out} has no checkpoint yet: the training begins")
-        training = config.training
-        precision = resolve_precision(training.precision, resolve_device(training.device))
         with _memory_errors(out, config), deterministic(training.deterministic), full_float32(precision):
             _train(sources, facts, config, out, begun, console)
 

@@ -364,6 +364,13 @@ def test_half_precision_on_a_cpu_is_refused(tmp_path: Path) -> None:
         fit_run(sources(), config("training.precision=16-mixed", "training.steps=1"), tmp_path / "run")
 
 
+def test_a_gpu_that_is_not_there_is_asked_for_in_vain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InspectGanError, match="finds no GPU here; use auto or cpu"):
+        fit_run(sources(), config("training.device=cuda", "training.steps=1"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_precisions_train_finite_weights(precision: str, tmp_path: Path) -> None:
     fit_run(sources(), config(f"training.precision={precision}", "training.steps=3"), tmp_path / "run")
