@@ -87,7 +87,8 @@ def iterations_per_epoch(settings: TrainingSettings) -> int:
 
 
 class Trainer:
-    """Trains a detector in place; `averages.shadow` holds the weights that score, `latest` the last logged losses.
+    """Trains a detector in place; `averages.shadow` holds the weights that score, `latest` each phase's last
+    logged losses.
 
     draw: number of the batch -> x (B, C, S, S) float32 in [-1, 1]; must depend on nothing else, so that a resumed
     run sees the batches an uninterrupted one would. state: where checkpoints go.
@@ -209,10 +210,11 @@ class Trainer:
 
     def _log(self, stage: Stage) -> None:
         self._require_finite(self._sums)
-        self.latest = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
+        means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
+        self.latest |= means
         self._sums.clear()
         self._counts.clear()
-        self._monitor.scalars(stage.name, asdict(self.position), self.latest)
+        self._monitor.scalars(stage.name, asdict(self.position), means)
 
     def _require_finite(self, parts: Mapping[str, Any]) -> None:
         """parts: tensors, or nested dictionaries of them, by what they are."""

@@ -311,6 +311,15 @@ def test_a_line_of_statistics_that_was_cut_off_is_dropped(tmp_path: Path) -> Non
     assert [line["iteration"] for line in stats(tmp_path / "run")] == [3, 6]
 
 
+def test_health_knows_the_losses_of_every_stage(tmp_path: Path) -> None:
+    own = ["detector.name=fanogan", "objective=nonsaturating", "detector.penalty=normal"]
+    fit_run(sources(), config(*own, "training.steps=6"), tmp_path / "run")
+    last = {line["name"]: line for line in stats(tmp_path / "run")}
+    (name,) = [name for name in last["gan"] if name.endswith("/penalty_real")]
+    assert name not in last["encoder"]
+    assert json.loads((tmp_path / "run" / "health.json").read_text())["penalty_real"] == last["gan"][name]
+
+
 def test_one_process_trains_in_a_run(tmp_path: Path) -> None:
     fit_run(sources(), config("training.steps=2"), tmp_path / "run")
     (tmp_path / "new").mkdir()
