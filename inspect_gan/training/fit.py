@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,11 +110,13 @@ def fit_run(
             trained_on, divided_by = _check_resumable(out, config)
             begun = any((out / name).is_file() for name in (STATE, WEIGHTS))
             facts = _survey(sources, divided_by if begun else config)
-            if begun and trained_on != facts.fingerprint:
-                raise CannotResume(
-                    f"{out} belongs to other training images: resume with the same images, or train into a new folder"
-                )
             if begun:
+                if _contents(trained_on) != _contents(facts.fingerprint):
+                    raise CannotResume(
+                        f"{out} belongs to other training images: resume with the same images, or train into a new "
+                        f"folder"
+                    )
+                facts = replace(facts, fingerprint=trained_on)  # the checkpoint knows them by the names they had
                 held_out = [(region.height, region.width) for region in load_held_out(out / HELD_OUT)]
                 check_samples(independent_samples(held_out, facts.preprocess.footprint), config.scoring.target_fpr)
         else:
@@ -270,6 +272,11 @@ def _check_resumable(out: Path, config: Config) -> tuple[list[dict[str, Any]], C
         )
     rate = record["divided_for"] or recorded.scoring.target_fpr
     return record["data"], config.model_copy(update={"scoring": config.scoring.model_copy(update={"target_fpr": rate})})
+
+
+def _contents(fingerprint: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of images, wherever they are."""
+    return [{key: value for key, value in entry.items() if key != "name"} for entry in fingerprint]
 
 
 def _digest(facts: _Facts) -> str:

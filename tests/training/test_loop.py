@@ -108,6 +108,19 @@ def test_resume_refuses_other_images(tmp_path: Path) -> None:
         fit_run(sources(seed=1), config("training.steps=4"), tmp_path / "run", resume=True)
 
 
+def test_images_that_were_moved_are_the_same(tmp_path: Path) -> None:
+    fit_run(sources(), config("training.steps=2"), tmp_path / "run")
+    for steps in (3, 4):
+        moved = [Source(f"/elsewhere/{steps}/{source.name}", source.load) for source in sources()]
+        fit_run(moved, config(f"training.steps={steps}"), tmp_path / "run", resume=True)
+    fit_run(sources(), config("training.steps=4"), tmp_path / "whole")
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+    assert [entry["name"] for entry in load_record(tmp_path / "run" / "config.yaml")[1]["data"]] == [
+        "image 0",
+        "image 1",
+    ]
+
+
 def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
     fit_run(sources(), config("training.steps=2"), tmp_path / "run")
     before = weights(tmp_path / "run")
@@ -234,9 +247,7 @@ def test_want_of_memory_that_says_nothing_for_the_smallest_batch(
         raise MemoryError
 
     spoil(monkeypatch, 1, no_memory)
-    with pytest.raises(
-        InspectGanError, match=r"batch_size=3 \(MemoryError\).*with a smaller detector\.width"
-    ):
+    with pytest.raises(InspectGanError, match=r"batch_size=3 \(MemoryError\).*with a smaller detector\.width"):
         fit_run(sources(), config("training.steps=1", "training.batch_size=3"), tmp_path / "run")
 
 
