@@ -1,7 +1,7 @@
 """Regularisers that are chosen apart from the adversarial loss."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -99,7 +99,7 @@ def critic_losses(
     encoder: nn.Module | None = None,
     code: Callable[[], Tensor] | None = None,
     weight: float = 1.0,
-    noisy: Collection[Shown] = ("real", "generated"),
+    noisy: tuple[Shown, ...] = ("real", "generated"),
 ) -> dict[str, Tensor]:
     """Losses of a discriminator with its penalty, their sum as "total".
 
