@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
+# That of the recipe, and two residuals to compare with.
+SCORES = ["doubt", "res_ssim", "res_l1"]
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, run, maps and figures.")] = Path("demo"),
     minutes: Annotated[float, typer.Option(min=0.01, help="Training time.")] = 1.25,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Draw nanofibre images, train GANomaly on the good ones, map the defective ones and measure."""
-    from inspect_gan.config import load_config
+    """Draw nanofibre images, train the default recipe on the good ones, map all others and measure."""
+    from inspect_gan.config import DEFAULT_RECIPE, load_config
     from inspect_gan.console import PlainConsole
     from inspect_gan.datasets import open_dataset
     from inspect_gan.datasets.nanofibres import write_dataset
@@ -38,15 +41,15 @@ def demo(
     write_dataset(out / "data", seed=seed)
     dataset = open_dataset(out / "data")
     console.print(f"2/4 training for {minutes:g} minutes: {out / 'run'}")
-    settings = load_config("ganomaly", [f"training.minutes={minutes}", f"seed={seed}"])
+    settings = load_config(DEFAULT_RECIPE, [f"training.minutes={minutes}", f"seed={seed}"])
     fit_run(
         [source_of(sample.image, settings.data) for sample in dataset.train], settings, out / "run", console=console
     )
     inspector = Inspector.load(out / "run")
     console.print(f"3/4 mapping {len(dataset.test)} images: {out / 'maps'}")
     inspect_images(inspector, [sample.image for sample in dataset.test], out / "maps", progress=console.print)
-    console.print("4/4 measuring against the masks, at stride 16")
-    inspector.evaluate(dataset.test, out / "metrics", stride=16)
+    console.print("4/4 measuring against the masks")
+    inspector.evaluate(dataset.test, out / "metrics", scores=SCORES)
     console.print((out / "metrics" / "metrics.md").read_text(encoding="utf-8"))
     console.print(f"heatmaps: {out / 'maps' / 'overlays'}\nreport: {out / 'maps' / 'report.html'}")
     console.print(f"done in {time.monotonic() - started:.0f} s")
