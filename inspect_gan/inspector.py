@@ -103,10 +103,7 @@ class Inspector(BaseInspector):
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> "Inspector":
         """Open a run directory. Raises InspectGanError when it is incomplete or damaged."""
-        folder = Path(path)
-        if not folder.is_dir():
-            raise InspectGanError(f"{folder} is not a run directory: give the folder that `train --out` wrote")
-        return cls(folder, device)
+        return cls(Path(path), device)
 
     def save(self, path: str | Path) -> None:
         """Copy what inspection needs into a new or empty folder. Raises InspectGanError when it is not empty."""

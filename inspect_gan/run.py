@@ -90,7 +90,9 @@ def load_weights(path: Path) -> Weights:
     Raises InspectGanError when the file is missing, not such a file, or does not fit the detector it names.
     """
     if not path.is_file():
-        raise InspectGanError(f"no weights at {path}: training has not finished; continue it with --resume")
+        if (path.parent / CONFIG).is_file():
+            raise InspectGanError(f"no weights at {path}: training has not finished; continue it with --resume")
+        raise InspectGanError(f"{path.parent} is not a run directory: give the folder that `train --out` wrote")
     try:
         with safe_open(path, framework="pt") as file:
             found = _header_of(file.metadata() or {})

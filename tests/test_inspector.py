@@ -203,3 +203,11 @@ def test_training_and_scoring_are_deterministic_on_request_and_in_the_precision_
         seen.clear()
     assert tf32 == {False}
     assert np.array_equal(found[True], found[False])  # on a CPU, whose algorithms are deterministic anyway
+
+
+def test_a_folder_that_is_no_run_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(InspectGanError, match="is not a run directory"):
+        Inspector.load(tmp_path)
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(InspectGanError, match="training has not finished"):
+        Inspector.load(tmp_path)
